@@ -1,0 +1,215 @@
+"""Home of the door: `rayae VERB [settings.yaml] [key.sub=value ...]`, its help, and the exit codes.
+
+Verbs and settings are imported when they are asked for: `import torch` and `import ray` cost seconds each.
+"""
+
+import difflib
+import importlib
+import os
+import select
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn
+
+from rayae import __version__
+from rayae.errors import ConfigError, RayaeError
+from rayae.terminal import printable
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+INTERRUPTED = 130
+CLOSED_PIPE = 141
+STANDARD_OUTPUTS = (1, 2)
+OPTIONS = {"--help": "--help", "-h": "--help", "--dry-run": "--dry-run", "--version": "--version"}
+
+HOW_SETTINGS_ARE_GIVEN = """\
+Settings come from YAML files, then from key.sub=value in their order; the last one wins. A value is
+read as YAML (rule=none, max_failed_by_status={throttled: 0.01}); a setting that is text keeps it as
+it stands (out=a:b), and may be a list where lists are allowed (images=[a.png, b.png]).
+"""
+
+EXIT_CODES = """\
+Exit codes:
+  0    done
+  1    the data, the storage or the cluster: one sentence on stderr says what; with a traceback it
+       is a bug of rayae
+  2    what was asked cannot be done as asked: settings, verb or option
+  130  stopped by Ctrl-C; what is committed stays, and the same command goes on from there
+  141  the reader of the output closed it, for example `rayae evaluate RUN | head`
+"""
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One verb: what it does, the name of its settings class, and which keys it cannot do without."""
+
+    name: str
+    sentence: str
+    settings: str
+    required: tuple[str, ...] = ()
+    first_word: str | None = None
+
+    def settings_type(self) -> "type[BaseModel]":
+        found: type[BaseModel] = getattr(importlib.import_module("rayae.settings"), self.settings)
+        return found
+
+    def function(self) -> "Callable[[BaseModel], None]":
+        found: Callable[[BaseModel], None] = getattr(importlib.import_module(f"rayae.verbs.{self.name}"), self.name)
+        return found
+
+
+VERBS = {
+    verb.name: verb
+    for verb in (
+        Verb(
+            "index",
+            "List images once and write them as a manifest.",
+            "IndexSettings",
+            ("images", "out"),
+            "images",
+        ),
+        Verb(
+            "train",
+            "Train an autoencoder, calibrate it, write a bundle.",
+            "TrainSettings",
+            ("images", "out"),
+            "out",
+        ),
+        Verb(
+            "calibrate",
+            "Choose the threshold of a bundle again, on other held-out normal images.",
+            "CalibrateSettings",
+            ("bundle",),
+            "bundle",
+        ),
+        Verb(
+            "score",
+            "Score every image with a bundle, one Parquet row an image; resumes.",
+            "ScoreSettings",
+            ("out",),
+            "out",
+        ),
+        Verb(
+            "verify",
+            "Check that a run is whole: every image exactly once.",
+            "VerifySettings",
+            ("run",),
+            "run",
+        ),
+        Verb("evaluate", "Compare a run with its labels.", "EvaluateSettings", ("run",), "run"),
+        Verb("report", "Write a run as one HTML page.", "ReportSettings", ("run",), "run"),
+        Verb("demo", "Do the whole line on real photographs of solar cells.", "DemoSettings"),
+    )
+}
+
+
+def run(verb: str | None = None) -> NoReturn:
+    """End this process with what `main` returns; a job script names its verb, the rest is `sys.argv`."""
+    sys.exit(main([*([verb] if verb else []), *sys.argv[1:]]))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do what the command line says and return the exit code; a bug keeps its traceback."""
+    try:
+        _do(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+    except RayaeError as error:
+        print(printable(f"error: {error}"), file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("stopped: what is committed stays, and the same command goes on from there.", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        if not _give_up_closed_outputs():
+            raise
+        return CLOSED_PIPE
+    return 0
+
+
+def _do(argv: list[str]) -> None:
+    options = {OPTIONS[word] for word in argv if word in OPTIONS}
+    words = [word for word in argv if word not in OPTIONS]
+    if "--version" in options:
+        print(f"rayae {__version__}")
+    elif not words:
+        print(help_text(), end="")
+    elif words[0] not in VERBS:
+        raise ConfigError(_unknown_verb(words[0]))
+    elif "--help" in options:
+        print(help_of(VERBS[words[0]]), end="")
+    else:
+        _do_verb(VERBS[words[0]], words[1:], is_dry_run="--dry-run" in options)
+
+
+def _do_verb(verb: Verb, words: list[str], *, is_dry_run: bool) -> None:
+    from rayae import config  # here, as pydantic costs a quarter of a second that `rayae --help` need not pay
+
+    for word in words:
+        if word.startswith("-") and "=" not in word:
+            raise ConfigError(
+                f"there is no option {word}; the options are --help, --dry-run and --version, "
+                "and settings are given as key=value, without dashes."
+            )
+    settings = config.load(verb.settings_type(), words, first_word=verb.first_word, required=verb.required)
+    if is_dry_run:
+        print(config.dump(settings), end="")
+    else:
+        verb.function()(settings)
+
+
+def help_text() -> str:
+    """What `rayae --help` prints."""
+    verbs = "\n".join(f"  {verb.name:<10} {verb.sentence}" for verb in VERBS.values())
+    return f"""\
+rayae: train an image autoencoder on many GPUs, score millions of images, flag the anomalies.
+
+  rayae VERB [settings.yaml] [key.sub=value ...] [--dry-run]
+  rayae VERB --help       the settings of a verb, with their sentences and defaults
+  rayae --version
+
+Verbs:
+{verbs}
+
+{HOW_SETTINGS_ARE_GIVEN}
+--dry-run prints the settings in full, as YAML that can be given back, and does nothing else.
+
+{EXIT_CODES}"""
+
+
+def help_of(verb: Verb) -> str:
+    """What `rayae VERB --help` prints."""
+    from rayae import config  # here, as pydantic costs a quarter of a second that `rayae --help` need not pay
+
+    first = f" [{verb.first_word.upper()}]" if verb.first_word else ""
+    note = f"A bare first word is the same as {verb.first_word}=.\n" if verb.first_word else ""
+    return f"""\
+rayae {verb.name}{first} [settings.yaml] [key.sub=value ...] [--dry-run]
+
+{verb.sentence}
+
+{HOW_SETTINGS_ARE_GIVEN}{note}
+Settings:
+{config.describe(verb.settings_type(), verb.required)}
+
+Exit codes: as in `rayae --help`.
+"""
+
+
+def _unknown_verb(word: str) -> str:
+    near = difflib.get_close_matches(word, VERBS, n=1)
+    if near:
+        return f"there is no verb {word!r}; did you mean {near[0]!r}?"
+    return f"there is no verb {word!r}; the verbs are {', '.join(VERBS)}."
+
+
+def _give_up_closed_outputs() -> bool:
+    """Whether the reader of stdout or stderr is gone; such a stream is sent to nowhere, for a quiet exit."""
+    poll = select.poll()
+    for descriptor in STANDARD_OUTPUTS:
+        poll.register(descriptor, 0)
+    closed = [descriptor for descriptor, events in poll.poll(0) if events & (select.POLLERR | select.POLLHUP)]
+    for descriptor in closed:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+    return bool(closed)

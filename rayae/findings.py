@@ -1,0 +1,383 @@
+"""Home of what an evaluation finds: the tree of its figures, the same in words and as tables."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from typing import Any
+
+from rayae.statistics import FEW_CLUSTERS, Figure, percent
+
+Table = tuple[str, list[str], list[list[str]]]
+FEW_IMAGES = 20
+GENERALISES, MEMORISED = 1.25, 2.0
+"""Ratios of held-out to training error, by convention: it generalises up to one, memorised from the other."""
+
+
+@dataclass(frozen=True)
+class Population:
+    """How many of the run's images the figures stand on, and why the others do not count."""
+
+    images: int
+    unscored: int
+    used: int
+    """Scored, but the bundle was trained, validated or calibrated with them."""
+    unlabelled: int
+    of_used_groups: int
+    """Scored, labelled and not used, but of a group of which images were used."""
+    normal: int
+    defect: int
+    groups: int | None
+    normal_groups: int | None
+    defect_groups: int | None
+    from_used_groups: int
+    """Evaluated all the same, although images of their group were used: without them a class would have no image."""
+    trained_on_defects: int
+    """Images labelled as defects among those that the bundle was made with."""
+    defect_share: float | None
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class ScoreSkill:
+    """How well one score ranks defects above normal images."""
+
+    name: str
+    auroc: Figure
+    average_precision: Figure
+
+
+@dataclass(frozen=True)
+class AtCut:
+    """What the cut does: counts of (flagged or not) x (defect or normal), and the rates that follow."""
+
+    cut: float | None
+    true_positives: int | None
+    false_positives: int | None
+    false_negatives: int | None
+    true_negatives: int | None
+    precision: Figure
+    recall: Figure
+    false_positive_rate: Figure
+    f1: Figure
+    flags_that_differ: int | None
+    """Evaluated images whose flag in the results is not the one that this cut gives."""
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class Floors:
+    """What can be had without a model, to hold the figures against."""
+
+    f1_flag_everything: Figure
+    average_precision_random: Figure
+    auroc_file_size: Figure
+
+
+@dataclass(frozen=True)
+class RoleErrors:
+    """The primary score of the images of one role."""
+
+    role: str
+    images: int
+    mean: float | None
+    median: float | None
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Shares of defects that score no higher than normal images do."""
+
+    below_highest_normal: Figure
+    below_95_percent_of_normal: Figure
+
+
+@dataclass(frozen=True)
+class Example:
+    uri: str
+    label: str | None
+    score: float
+    flagged: bool | None
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Images to look at, each list in the order of how telling it is."""
+
+    highest: tuple[Example, ...]
+    lowest_defects: tuple[Example, ...]
+    highest_normals: tuple[Example, ...]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How good the scores and the cut are on images that the bundle has never seen."""
+
+    primary: str
+    confidence: float
+    population: Population
+    skill: tuple[ScoreSkill, ...]
+    """The primary score first."""
+    at_cut: AtCut
+    floors: Floors
+    errors: tuple[RoleErrors, ...]
+    error_ratio: Figure
+    """Median error of held-out normal images over that of the training images."""
+    overlap: Overlap
+    examples: Examples
+
+    @property
+    def words(self) -> list[str]:
+        """What the figures mean for somebody who must decide, a sentence or two each."""
+        groups = (
+            _population_words(self.population),
+            _skill_words(self),
+            _cut_words(self),
+            _error_words(self),
+            _overlap_words(self.overlap),
+            _group_words(self.population),
+            _reasons(self),
+        )
+        return list(dict.fromkeys(sentence for group in groups for sentence in group))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: no NaN, None where a figure cannot be had, with its reason beside it."""
+        return {**asdict(self), "words": self.words}
+
+
+def _population_words(p: Population) -> Iterator[str]:
+    yield (
+        f"The figures stand on {p.normal:,} normal and {p.defect:,} defect images that were not used to make "
+        f"the bundle."
+    )
+    out = {
+        "unscored": p.unscored,
+        "used to make the bundle": p.used,
+        "of a group of which images were used": p.of_used_groups,
+        "without a label": p.unlabelled,
+    }
+    if any(out.values()):
+        yield f"Left out: {', '.join(f'{count:,} {why}' for why, count in out.items() if count)}."
+    for count, what in ((p.normal, "normal images"), (p.defect, "defects")):
+        if 0 < count < FEW_IMAGES:
+            yield f"With only {count} {what}, each single image moves the figures."
+    if p.trained_on_defects:
+        yield (
+            f"{p.trained_on_defects:,} of the images that the bundle was made with are labelled as defects: "
+            f"it learnt to reproduce them."
+        )
+
+
+def _skill_words(e: Evaluation) -> Iterator[str]:
+    auroc, size = e.skill[0].auroc, e.floors.auroc_file_size.value
+    if auroc.value is None:
+        return
+    yield (
+        f"In {100 * auroc.value:.0f} of 100 pairs of a defect and a normal image, the defect has the higher "
+        f"{e.primary} (AUROC {figure(auroc, e.confidence)}); 50 is chance."
+    )
+    if auroc.value < 0.5:
+        yield "That is worse than chance: normal images look stranger to this model than defects do."
+    if size is None:
+        return
+    if size >= auroc.value:
+        yield f"The size of the file alone does as well ({size:.3f}): the model shows nothing beyond it."
+    elif auroc.low is not None and size >= auroc.low:
+        yield f"The size of the file alone reaches {size:.3f}, which is not clearly less."
+    else:
+        yield f"The size of the file alone reaches {size:.3f}."
+
+
+def _cut_words(e: Evaluation) -> Iterator[str]:
+    at, p = e.at_cut, e.population
+    if at.true_positives is None or at.false_positives is None:
+        return
+    yield f"An image is flagged when its {e.primary} is above {at.cut:.6g}."
+    if at.recall.value is not None:
+        recall = share(at.recall, e.confidence)
+        yield f"The cut finds {at.true_positives:,} of {p.defect:,} defects (recall {recall})."
+    if at.false_positive_rate.value is not None:
+        rate = share(at.false_positive_rate, e.confidence)
+        yield f"It flags {at.false_positives:,} of {p.normal:,} normal images (false-positive rate {rate})."
+    if at.precision.value is not None and p.defect_share is not None:
+        yield (
+            f"Of {at.true_positives + at.false_positives:,} flagged images {at.true_positives:,} are defects "
+            f"(precision {share(at.precision, e.confidence)}); that holds at this set's share of defects, "
+            f"{percent(p.defect_share)}, and is lower where defects are rarer."
+        )
+    floor = e.floors.f1_flag_everything.value
+    if at.f1.value is not None and floor is not None:
+        better = "" if at.f1.value > floor else ", so by this measure the cut is no better"
+        yield f"F1 is {at.f1.value:.3f}; flagging everything has {floor:.3f}{better}."
+    if at.flags_that_differ:
+        yield (
+            f"{at.flags_that_differ:,} of these images carry another flag in the results, or none: the run "
+            f"was not flagged with this cut."
+        )
+
+
+def _error_words(e: Evaluation) -> Iterator[str]:
+    ratio = e.error_ratio
+    if ratio.value is None:
+        return
+    yield f"The {ratio.method} is {ratio.value:.3g}."
+    if ratio.value >= MEMORISED:
+        yield "No, it does not generalise: it memorised its images, or the new ones were taken otherwise."
+    elif ratio.value > GENERALISES:
+        yield "New normal images are reproduced worse than training images: it memorised some of these."
+    elif ratio.value >= 1 / GENERALISES:
+        yield "That is near 1: the model reproduces new normal images as well as its training images."
+    else:
+        yield "New normal images are easier than the training images: look whether the two are of one kind."
+
+
+def _overlap_words(o: Overlap) -> Iterator[str]:
+    highest, most = o.below_highest_normal.value, o.below_95_percent_of_normal.value
+    if highest is None or most is None:
+        return
+    if highest == 0:
+        yield "Every defect here scores higher than every normal image."
+        return
+    yield (
+        f"{percent(highest)} of the defects score no higher than the highest normal image, so only a cut "
+        f"that also flags normal images finds them; {percent(most)} lie among the lowest 95 % of the normal scores."
+    )
+
+
+def _group_words(p: Population) -> Iterator[str]:
+    if p.groups is None or p.normal_groups is None or p.defect_groups is None:
+        if p.normal + p.defect:
+            yield "No groups are known: if several images show one object, the intervals are too narrow."
+        return
+    yield (
+        f"The images come from {p.groups:,} groups; intervals of the ranking count groups, those of rates at "
+        f"the cut count images and are too narrow when images of a group are alike."
+    )
+    few = min(p.normal_groups, p.defect_groups)
+    if 0 < few < FEW_CLUSTERS:
+        yield f"One class comes from {few} group(s) only, so no interval here is reliable."
+    if p.from_used_groups:
+        yield (
+            f"{p.from_used_groups:,} of the evaluated images share a group with images that the bundle was "
+            f"made with: for new groups expect worse figures."
+        )
+
+
+def _reasons(node: object) -> Iterator[str]:
+    """Every reason in the tree, so that nothing is missing without a word."""
+    if isinstance(node, tuple):
+        for item in node:
+            yield from _reasons(item)
+    elif is_dataclass(node):
+        for field in fields(node):
+            value = getattr(node, field.name)
+            if field.name == "reason" and value is not None:
+                yield value
+            else:
+                yield from _reasons(value)
+
+
+def figure(f: Figure, confidence: float) -> str:
+    """A figure between 0 and 1 with its interval: `0.871, 95 % interval 0.840 to 0.902`."""
+    if f.value is None:
+        return "-"
+    text = f"{f.value:.3f}"
+    return text if f.low is None else f"{text}, {percent(confidence)} interval {f.low:.3f} to {f.high:.3f}"
+
+
+def share(f: Figure, confidence: float) -> str:
+    """A rate in percent with its interval."""
+    if f.value is None:
+        return "-"
+    text = percent(f.value)
+    if f.low is None or f.high is None:
+        return text
+    return f"{text}, {percent(confidence)} interval {percent(f.low)} to {percent(f.high)}"
+
+
+def tables(e: Evaluation) -> list[Table]:
+    """Title, columns and rows of text of each table, in the order of reading; examples if there are some."""
+    return [
+        _population_table(e.population),
+        _skill_table(e),
+        _cut_table(e),
+        (
+            f"{e.primary} by role",
+            ["images of the role", "images", "mean", "median"],
+            [[r.role, f"{r.images:,}", number(r.mean), number(r.median)] for r in e.errors],
+        ),
+        *(_example_table(title, examples) for title, examples in _titled(e.examples) if examples),
+    ]
+
+
+def _population_table(p: Population) -> Table:
+    counts = {
+        "in the run": p.images,
+        "unscored": p.unscored,
+        "used to make the bundle": p.used,
+        "without a label": p.unlabelled,
+        "evaluated, normal": p.normal,
+        "evaluated, defect": p.defect,
+    }
+    return "Images", ["images", "count"], [[name, f"{count:,}"] for name, count in counts.items()]
+
+
+def _skill_table(e: Evaluation) -> Table:
+    rows = [
+        [
+            s.name,
+            number(s.auroc.value),
+            span(s.auroc),
+            number(s.average_precision.value),
+            span(s.average_precision),
+        ]
+        for s in e.skill
+    ]
+    rows.append(["file size alone", number(e.floors.auroc_file_size.value), "-", "-", "-"])
+    rows.append(["random order", "0.5", "-", number(e.floors.average_precision_random.value), "-"])
+    interval = f"{percent(e.confidence)} interval"
+    return "Ranking", ["score", "AUROC", interval, "average precision", interval], rows
+
+
+def _cut_table(e: Evaluation) -> Table:
+    at = e.at_cut
+    counts = {
+        "defects flagged": at.true_positives,
+        "normal images flagged": at.false_positives,
+        "defects missed": at.false_negatives,
+        "normal images passed": at.true_negatives,
+    }
+    figures = {
+        "precision": at.precision,
+        "recall": at.recall,
+        "false-positive rate": at.false_positive_rate,
+        "F1": at.f1,
+        "F1 of flagging everything": e.floors.f1_flag_everything,
+    }
+    rows = [[name, "-" if count is None else f"{count:,}", "-"] for name, count in counts.items()]
+    rows += [[name, number(f.value), span(f)] for name, f in figures.items()]
+    title = "At the cut: none" if at.cut is None else f"At the cut {at.cut:.6g}"
+    return title, ["figure", "value", f"{percent(e.confidence)} interval"], rows
+
+
+def _titled(examples: Examples) -> list[tuple[str, tuple[Example, ...]]]:
+    return [
+        ("Highest errors", examples.highest),
+        ("Defects with the lowest errors", examples.lowest_defects),
+        ("Normal images with the highest errors", examples.highest_normals),
+    ]
+
+
+def _example_table(title: str, examples: tuple[Example, ...]) -> Table:
+    answer = {True: "yes", False: "no", None: "-"}
+    rows = [[x.uri, x.label or "-", f"{x.score:.6g}", answer[x.flagged]] for x in examples]
+    return title, ["image", "label", "error", "flagged"], rows
+
+
+def number(value: float | None) -> str:
+    """A number in three digits that count, or `-` where there is none."""
+    return "-" if value is None else f"{value:.3g}"
+
+
+def span(f: Figure) -> str:
+    """The interval of a figure, or `-`."""
+    return "-" if f.low is None or f.high is None else f"{number(f.low)} to {number(f.high)}"

@@ -1,0 +1,73 @@
+"""Home of the training's metrics: an epoch a JSON line in a file, a row on the terminal."""
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+
+from rayae import storage
+from rayae.errors import StorageError
+from rayae.terminal import say
+from rayae.training import Epoch
+
+METRICS = "metrics.jsonl"
+SECONDS_BETWEEN_LOOKS = 0.5
+HEADER = "epoch      train loss  held-out loss   learning rate   images/s   seconds"
+
+
+def write_history(folder: str, history: Sequence[Epoch]) -> None:
+    """Write the epochs so far, whole or not at all, so that a resumed training has each epoch once."""
+    lines = [json.dumps(asdict(epoch), allow_nan=False) for epoch in history]
+    storage.write_text(storage.join(folder, METRICS), "\n".join(lines) + "\n")
+
+
+def read_history(folder: str) -> list[Epoch]:
+    """The epochs so far; none when the file is not there yet."""
+    uri = storage.join(folder, METRICS)
+    lines = storage.read_bytes(uri).decode().splitlines() if storage.exists(uri) else []
+    return [Epoch(**json.loads(line)) for line in lines]
+
+
+class HistoryTable:
+    """The table of epochs on the terminal, row by row as they come."""
+
+    def __init__(self, epochs: int, already: int = 0) -> None:
+        self.epochs, self.shown = epochs, already
+        say(HEADER)
+
+    def show(self, history: Sequence[Epoch]) -> None:
+        """Print the epochs that are not on the terminal yet."""
+        for told in history[self.shown :]:
+            say(
+                f"{told.epoch:>3} of {self.epochs:<3} {told.train_loss:>10.5f} {told.validation_loss:>14.5f} "
+                f"{told.learning_rate:>15.2e} {told.images_per_second:>10,.0f} {told.seconds:>9.1f}"
+            )
+        self.shown = max(self.shown, len(history))
+
+
+@contextlib.contextmanager
+def shown_as_it_grows(folder: str, epochs: int) -> Iterator[None]:
+    """While this lasts, print the epochs that workers elsewhere write into the folder.
+
+    Storage that does not answer is asked again at the next look: what is shown must not decide how training ends.
+    """
+    table = HistoryTable(epochs, already=len(read_history(folder)))
+    over = threading.Event()
+
+    def look() -> None:
+        with contextlib.suppress(StorageError):
+            table.show(read_history(folder))
+
+    def keep_looking() -> None:
+        while not over.wait(SECONDS_BETWEEN_LOOKS):
+            look()
+
+    looking = threading.Thread(target=keep_looking, daemon=True)
+    looking.start()
+    try:
+        yield
+    finally:
+        over.set()
+        looking.join()
+        look()

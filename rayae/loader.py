@@ -1,0 +1,142 @@
+"""Home of READ and DECODE in a row: manifest rows become pixels, in order, with the next ones under way.
+
+Training, calibration and scoring all load through here, so the same picture gives the same pixels in each.
+"""
+
+import multiprocessing
+import time
+from collections import deque
+from collections.abc import Generator
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import pyarrow as pa
+
+from rayae.errors import ClusterError
+from rayae.preprocess import Picture, Preprocess
+from rayae.reader import Reader
+from rayae.results import Status
+
+AHEAD_IMAGES = 512
+AHEAD_BYTES = 256 * 1024**2
+"""Images under way before the one that is awaited, and bytes of their pixels: twice the micro-batch of a GPU, so that
+it does not wait for the disk, and few enough to hold when pictures are large."""
+TRIES_A_PICTURE = 2
+"""Fresh processes that a picture must kill before it is named: one may have died of something else."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the manifest knows of one image."""
+
+    uri: str
+    size_bytes: int | None
+    etag: str | None
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """One image after reading and decoding; `picture.pixels` is `[H, W, C]` uint8 when the status is `scored`."""
+
+    picture: Picture
+    size_bytes: int | None
+    digest: str | None
+    fetch_seconds: float
+    decode_seconds: float
+
+
+@dataclass(frozen=True)
+class Loader:
+    """Reads and decodes; `isolated`: in a child process, so that a picture that kills it is named and survived."""
+
+    reader: Reader
+    preprocess: Preprocess
+    threads: int
+    digests: bool = False
+    isolated: bool = False
+
+    def load(self, images: pa.Table) -> Generator[Loaded]:
+        """Load manifest rows; one `Loaded` a row, in their order, whatever happens to a row. May be closed early."""
+        columns = (images[name].to_pylist() for name in ("uri", "size_bytes", "etag"))
+        requests = [Request(*row) for row in zip(*columns, strict=True)]
+        return self._load_isolated(requests) if self.isolated else self._load_in_threads(requests)
+
+    def load_one(self, request: Request) -> Loaded:
+        """Read and decode one image."""
+        started = time.perf_counter()
+        fetched = self.reader.read(request.uri, request.size_bytes, request.etag)
+        read = time.perf_counter()
+        if fetched.data is None:
+            failed = Picture(None, fetched.status, fetched.error, None, None)
+            return Loaded(failed, fetched.size_bytes, None, read - started, 0.0)
+        picture = self.preprocess.decode(fetched.data)
+        digest = digest_of(fetched.data) if self.digests else None
+        return Loaded(picture, fetched.size_bytes, digest, read - started, time.perf_counter() - read)
+
+    def _load_in_threads(self, requests: list[Request]) -> Generator[Loaded]:
+        waiting: deque[Future[Loaded]] = deque()
+        picture_bytes = self.preprocess.height * self.preprocess.width * self.preprocess.channels
+        ahead = max(self.threads, min(AHEAD_IMAGES, AHEAD_BYTES // picture_bytes))
+        with ThreadPoolExecutor(self.threads) as pool:
+            try:
+                for request in requests:
+                    waiting.append(pool.submit(self.load_one, request))
+                    if len(waiting) > ahead:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                for future in waiting:
+                    future.cancel()
+
+    def _load_isolated(self, requests: list[Request]) -> Generator[Loaded]:
+        child = _Child()
+        try:
+            for request in requests:
+                yield child.load(self, request)
+        finally:
+            child.pool.shutdown(cancel_futures=True)
+
+
+class _Child:
+    """A process that reads and decodes one picture at a time; another takes its place when a picture kills it."""
+
+    def __init__(self) -> None:
+        self.pool = _pool()
+
+    def load(self, loader: Loader, request: Request) -> Loaded:
+        for _ in range(TRIES_A_PICTURE):
+            try:
+                return self.pool.submit(loader.load_one, request).result()
+            except BrokenProcessPool:
+                self.pool.shutdown()
+                self.pool = _pool()
+        return _crashed(request)
+
+
+def _pool() -> ProcessPoolExecutor:
+    pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        pool.submit(_is_alive).result()
+    except BrokenProcessPool as error:
+        raise ClusterError(
+            "a process for decoding in isolation dies before it has read a picture; "
+            "look at the memory of this machine and at what is printed above."
+        ) from error
+    return pool
+
+
+def _is_alive() -> bool:
+    return True
+
+
+def _crashed(request: Request) -> Loaded:
+    sentence = f"It killed {TRIES_A_PICTURE} processes that read and decoded it alone; do not open it unguarded."
+    return Loaded(Picture(None, Status.DECODER_CRASHED, sentence, None, None), request.size_bytes, None, 0.0, 0.0)
+
+
+def digest_of(data: bytes) -> str:
+    """A BLAKE2b digest of an image's bytes, in hex, by which it is known again under another name."""
+    return blake2b(data, digest_size=16).hexdigest()

@@ -1,0 +1,1 @@
+"""Home of all that imports ray."""

@@ -1,0 +1,129 @@
+"""Home of training on Ray Train: the epoch loop on every worker, replaced from the last checkpoint when one dies."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import ray.train
+from numpy.typing import NDArray
+from ray.data import DataIterator, Dataset
+from ray.exceptions import RayError
+from ray.train import Checkpoint, CheckpointConfig, DataConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer, get_device
+from ray.train.v2.api.exceptions import TrainingFailedError
+
+from rayae import storage
+from rayae.errors import ClusterError, RayaeError
+from rayae.history import write_history
+from rayae.on_ray.cluster import Workers, last_line
+from rayae.training import Epoch, Result, TrainingPlan, fit, result_of
+
+CHECKPOINT = "checkpoint.pt"
+CHECKPOINTS_KEPT = 2
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which images the workers train on and which are held out, by `image_id`."""
+
+    train: NDArray[np.int64]
+    validation: NDArray[np.int64]
+
+
+def train_on_ray(
+    plan: TrainingPlan, images: Dataset, share: Share, workers: Workers, *, folder: str, name: str, max_failures: int
+) -> Result:
+    """Train on the cluster. A run of this name in the folder, which must be of the same plan, is gone on with."""
+    trainer = TorchTrainer(
+        _work,
+        train_loop_config={"plan": plan, "share": share, "folder": folder},
+        scaling_config=ScalingConfig(
+            num_workers=workers.count,
+            use_gpu=workers.gpus > 0,
+            resources_per_worker={"CPU": workers.cpus, **({"GPU": workers.gpus} if workers.gpus else {})},
+        ),
+        run_config=RunConfig(
+            name=name,
+            storage_path=folder,
+            failure_config=FailureConfig(max_failures=max_failures),
+            checkpoint_config=CheckpointConfig(num_to_keep=CHECKPOINTS_KEPT),
+        ),
+        datasets={"images": images},
+        dataset_config=DataConfig(datasets_to_split=[]),
+    )
+    try:
+        checkpoint = trainer.fit().checkpoint
+    except (TrainingFailedError, RayError) as error:
+        raise _explained(error, max_failures) from error
+    return result_of(_read(checkpoint))
+
+
+def _work(config: dict[str, Any]) -> None:
+    """What every worker does: take its share of the pictures into memory, then the epochs."""
+    plan, share, folder = config["plan"], config["share"], config["folder"]
+    context = ray.train.get_context()
+    rank, world = context.get_world_rank(), context.get_world_size()
+    mine = share.train[: len(share.train) // world * world][rank::world]
+    held_out = share.validation[rank::world] if len(share.validation) >= world else share.validation
+    images = ray.train.get_dataset_shard("images")
+    pixels = _collect(images, np.concatenate([mine, held_out]))
+    checkpoint = ray.train.get_checkpoint()
+    fit(
+        plan,
+        pixels[: len(mine)],
+        pixels[len(mine) :],
+        device=get_device(),
+        checkpoint=None if checkpoint is None else _read(checkpoint),
+        after_epoch=_report if rank else _report_and_keep(folder),
+    )
+
+
+def _collect(images: DataIterator, wanted: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """The pixels of these images, in this order, `[N, H, W, C]` uint8."""
+    order = np.argsort(wanted)
+    pixels: NDArray[np.uint8] | None = None
+    for batch in images.iter_batches(batch_size=256, batch_format="numpy"):
+        place = np.searchsorted(wanted, batch["image_id"], sorter=order)
+        rows = order[np.minimum(place, len(wanted) - 1)]
+        mine = wanted[rows] == batch["image_id"]
+        if pixels is None:
+            pixels = np.empty((len(wanted), *batch["pixels"].shape[1:]), dtype=np.uint8)
+        pixels[rows[mine]] = batch["pixels"][mine]
+    if pixels is None:
+        raise RayaeError("the dataset of training images is empty on this worker.")
+    return pixels
+
+
+def _report(history: list[Epoch], make_checkpoint: Callable[[], bytes]) -> None:
+    ray.train.report(asdict(history[-1]))
+
+
+def _report_and_keep(folder: str) -> Callable[[list[Epoch], Callable[[], bytes]], None]:
+    def report(history: list[Epoch], make_checkpoint: Callable[[], bytes]) -> None:
+        with tempfile.TemporaryDirectory() as local:
+            storage.write_bytes(os.path.join(local, CHECKPOINT), make_checkpoint())
+            ray.train.report(asdict(history[-1]), checkpoint=Checkpoint.from_directory(local))
+        write_history(folder, history)
+
+    return report
+
+
+def _read(checkpoint: Checkpoint | None) -> bytes:
+    if checkpoint is None:
+        raise ClusterError("training ended without a checkpoint; look at the logs of the workers.")
+    with checkpoint.as_directory() as folder:
+        return storage.read_bytes(os.path.join(folder, CHECKPOINT))
+
+
+def _explained(error: Exception, max_failures: int) -> RayaeError:
+    for failure in getattr(error, "worker_failures", {}).values():
+        cause = getattr(failure, "cause", None) or failure
+        if isinstance(cause, RayaeError):
+            return cause
+    return ClusterError(
+        f"training failed more often than max_worker_failures={max_failures} allows: {last_line(error)}. "
+        "The checkpoint of the last epoch is kept; run the same command again to go on from it."
+    )

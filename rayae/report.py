@@ -1,0 +1,262 @@
+"""ANALYSE: home of the report: a run and what is known of it, put into the words and figures of one page."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from rayae.histogram import histogram, number
+from rayae.page import Count, Fact, Failure, Judgement, ReportPage, Shown, Table, Worst, render
+from rayae.pictures import INFERNO, brightest, heat, photograph, small, small_peaks
+from rayae.results import Status
+from rayae.statistics import percent
+from rayae.threshold import Threshold
+
+__all__ = ["COLUMNS", "ReportPage", "WorstPicture", "compose", "render"]
+
+COLUMNS = (
+    "image_id",
+    "uri",
+    "label",
+    "status",
+    "error",
+    "score",
+    "p_value",
+    "is_anomaly",
+    "bundle_id",
+    "threshold_id",
+)
+"""The result columns that the page needs."""
+
+EXAMPLES = 5
+NOTHING = "\N{EN DASH}"
+
+
+@dataclass(frozen=True)
+class WorstPicture:
+    """An image with a high score: pixels as the network saw them, what it made of them, error of each pixel.
+
+    `reason` stands in for the three when the image could not be read or reconstructed again.
+    """
+
+    image_id: int
+    uri: str
+    original: NDArray[np.uint8] | None = None
+    reconstruction: NDArray[np.uint8] | None = None
+    error_map: NDArray[np.floating[Any]] | NDArray[np.uint8] | None = None
+    reason: str | None = None
+
+
+def compose(
+    uri: str,
+    record: Mapping[str, Any],
+    success: Mapping[str, Any] | None,
+    results: pa.Table,
+    *,
+    score_name: str = "score",
+    threshold: Threshold | None = None,
+    calibration: NDArray[np.float32] | None = None,
+    evaluation: Mapping[str, Any] | None = None,
+    pictures: Sequence[WorstPicture] = (),
+    notes: Sequence[str] = (),
+) -> ReportPage:
+    """Put a run into words and figures; `results` needs `COLUMNS`, and `pictures` come worst first."""
+    scale = _scale(pictures)
+    by_status = _by_status(results)
+    scores = results["score"].drop_null().to_numpy().astype(np.float64)
+    return ReportPage(
+        name=uri.rstrip("/").rsplit("/", 1)[-1],
+        headline=_headline(results),
+        guarantee=None if threshold is None else threshold.guarantee,
+        notes=(*_unfinished(record, success, results.num_rows), *notes),
+        run=_run_facts(uri, record, success, results, threshold),
+        statuses=tuple(_count(status, count, results.num_rows) for status, count in by_status.items()),
+        flagged=_flagged(results),
+        score_name=score_name,
+        histogram=histogram(scores, _finite(calibration), None if threshold is None else threshold.cut),
+        calibrated_on=None if calibration is None or not len(calibration) else f"{len(calibration):,}",
+        evaluation=None if evaluation is None else _judgement(evaluation),
+        worst=tuple(_worst(rank, picture, results, scale) for rank, picture in enumerate(pictures, 1)),
+        colours=", ".join(INFERNO),
+        brightest=None if scale is None else number(scale),
+        failures=tuple(
+            _failure(status, count, results) for status, count in by_status.items() if status != Status.SCORED
+        ),
+        stages=_stages(success),
+        version=str(record["rayae"]),
+    )
+
+
+def _by_status(results: pa.Table) -> dict[str, int]:
+    pairs = pc.value_counts(results["status"]).to_pylist()
+    counts = sorted(((pair["values"], pair["counts"]) for pair in pairs), key=lambda pair: (-pair[1], pair[0]))
+    return {Status.SCORED.value: 0} | dict(counts)
+
+
+def _noun(count: int) -> str:
+    return "image" if count == 1 else "images"
+
+
+def _images(count: int) -> str:
+    return f"{count:,} {_noun(count)}"
+
+
+def _headline(results: pa.Table) -> str:
+    rows, scored = results.num_rows, results.num_rows - results["score"].null_count
+    failed = "." if scored == rows else f"; {rows - scored:,} could not be scored."
+    if not scored:
+        return f"None of {_images(rows)} could be scored."
+    if results["is_anomaly"].null_count == rows:
+        return f"{_images(scored)} scored and none judged, for want of a threshold{failed}"
+    flagged = pc.sum(results["is_anomaly"]).as_py()
+    return f"{flagged:,} of {scored:,} scored {_noun(scored)} flagged ({percent(flagged / scored)}){failed}"
+
+
+def _unfinished(record: Mapping[str, Any], success: Mapping[str, Any] | None, rows: int) -> list[str]:
+    missing = int(record["rows"]) - rows
+    if missing:
+        rest = f"have no result yet; the figures below are of the other {rows:,}"
+        return [f"Unfinished: {missing:,} of {_images(int(record['rows']))} {rest}."]
+    closed = success is not None
+    return [] if closed else ["Unfinished: every image has its result, but the run was not closed."]
+
+
+def _run_facts(
+    uri: str,
+    record: Mapping[str, Any],
+    success: Mapping[str, Any] | None,
+    results: pa.Table,
+    threshold: Threshold | None,
+) -> tuple[Fact, ...]:
+    images = record["images"]
+    bundle_ids = pc.unique(results["bundle_id"]).to_pylist()
+    facts = {
+        "Run": uri,
+        "Images": ", ".join(images) if isinstance(images, list) else str(images),
+        "Manifest": f"{_images(int(record['rows']))} in {len(record['chunks']):,} chunks",
+        "Bundle": str(record["bundle"]),
+        "Bundle id": ", ".join(bundle_ids),
+        **({} if threshold is None else _threshold_facts(threshold)),
+        "Created": _moment(record["created"]),
+        "Finished": "not yet" if success is None else _moment(success["finished"]),
+    }
+    if success is not None:
+        facts["Speed"] = _speed(success["statistics"])
+    return tuple(Fact(name, value) for name, value in (facts | {"Version": f"rayae {record['rayae']}"}).items())
+
+
+def _moment(text: str) -> str:
+    return f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M:%S %Z}"
+
+
+def _threshold_facts(threshold: Threshold) -> dict[str, str]:
+    aim = "" if threshold.alpha is None else f", aiming at {percent(threshold.alpha)} of normal images"
+    known = "no calibration images" if threshold.n is None else f"{_images(threshold.n)}"
+    return {
+        "Threshold": f"{threshold.score} above {np.float32(threshold.cut)!s}",
+        "Rule": f"{threshold.rule}{aim}, {known}",
+        "Threshold id": threshold.id,
+    }
+
+
+def _speed(statistics: Mapping[str, Any]) -> str:
+    return f"{statistics['images_per_second']:,.0f} images/s over {statistics['wall_seconds']:,.1f} s"
+
+
+def _count(name: str, count: int, total: int) -> Count:
+    share = count / total if total else 0.0
+    return Count(name, f"{count:,}", percent(share), 100 * share)
+
+
+def _flagged(results: pa.Table) -> Count | None:
+    judged = results.num_rows - results["is_anomaly"].null_count
+    return _count("flagged", pc.sum(results["is_anomaly"]).as_py(), judged) if judged else None
+
+
+def _finite(values: NDArray[np.float32] | None) -> NDArray[np.float64] | None:
+    return None if values is None else values[np.isfinite(values)].astype(np.float64)
+
+
+def _failure(status: str, count: int, results: pa.Table) -> Failure:
+    rows = results.filter(pc.equal(results["status"], status)).slice(0, EXAMPLES).to_pylist()
+    examples = tuple(Fact(row["uri"], row["error"] or "No reason was recorded.") for row in rows)
+    return Failure(status, f"{count:,}", count > len(examples), examples)
+
+
+def _stages(success: Mapping[str, Any] | None) -> tuple[Count, ...]:
+    seconds: Mapping[str, float] = {} if success is None else success["statistics"]["seconds"]
+    total = sum(seconds.values()) or 1.0
+    return tuple(
+        Count(stage, f"{spent:,.1f}", percent(spent / total), 100 * spent / total) for stage, spent in seconds.items()
+    )
+
+
+def _worst(rank: int, picture: WorstPicture, results: pa.Table, scale: float | None) -> Worst:
+    row = results.filter(pc.equal(results["image_id"], picture.image_id)).slice(0, 1).to_pylist()[0]
+    return Worst(
+        rank=rank,
+        image_id=picture.image_id,
+        uri=picture.uri,
+        score=number(row["score"]),
+        p_value=None if row["p_value"] is None else f"{row['p_value']:.2g}",
+        flagged=row["is_anomaly"],
+        label=row["label"],
+        pictures=_shown(picture, scale),
+        reason=picture.reason,
+    )
+
+
+def _shown(picture: WorstPicture, scale: float | None) -> tuple[Shown, ...]:
+    pairs = (("original", picture.original), ("reconstruction", picture.reconstruction))
+    shown = [Shown(name, photograph(small(pixels))) for name, pixels in pairs if pixels is not None]
+    if picture.error_map is not None and scale is not None:
+        shown.append(Shown("error map", heat(small_peaks(picture.error_map), scale)))
+    return tuple(shown)
+
+
+def _scale(pictures: Sequence[WorstPicture]) -> float | None:
+    maps = [small_peaks(picture.error_map) for picture in pictures if picture.error_map is not None]
+    return brightest(maps) if maps else None
+
+
+def _judgement(evaluation: Mapping[str, Any]) -> Judgement:
+    """What `evaluation.json` says, in the shape that `evaluation.Evaluation.to_dict` gives it."""
+    at, floors = evaluation["at_cut"], evaluation["floors"]
+    none = {"value": None}
+    skill = [(score["name"], score["auroc"], score["average_precision"]) for score in evaluation["skill"]]
+    skill += [("file size alone", floors["auroc_file_size"], none)]
+    skill += [("random order", {"value": 0.5, "low": None, "high": None}, floors["average_precision_random"])]
+    rates = ("recall", "precision", "false_positive_rate", "f1")
+    at_cut = [(name.replace("_", " ").replace("f1", "F1"), at[name]) for name in rates]
+    at_cut += [("F1 of flagging everything", floors["f1_flag_everything"])]
+    roles = [(e["role"], f"{e['images']:,}", _error(e["median"]), _error(e["mean"])) for e in evaluation["errors"]]
+    interval = f"{percent(evaluation['confidence'])} interval"
+    return Judgement(
+        words=tuple(evaluation["words"]),
+        tables=(
+            _table("Defects ranked above normal images", f"Score | AUROC, {interval} | Average precision", skill),
+            _table("At the cut", f"Figure | Value, {interval}", at_cut),
+            _table(f"Error ({evaluation['primary']}) by role", "Images | Count | Median | Mean", roles),
+        ),
+    )
+
+
+def _table(title: str, columns: str, rows: Iterable[Sequence[Any]]) -> Table:
+    words = (tuple(cell if isinstance(cell, str) else _figure(cell) for cell in row) for row in rows)
+    return Table(title, tuple(columns.split(" | ")), tuple(words))
+
+
+def _figure(figure: Mapping[str, Any]) -> str:
+    if figure["value"] is None:
+        return NOTHING
+    value, low, high = figure["value"], figure["low"], figure["high"]
+    return f"{value:.3f}" if low is None else f"{value:.3f} ({low:.3f} to {high:.3f})"
+
+
+def _error(value: float | None) -> str:
+    return NOTHING if value is None else number(value)

@@ -1,0 +1,142 @@
+"""SCORE: home of the model at work: pixels in, one float32 a score and image out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from rayae import autoencoder
+from rayae.bundle import Bundle
+from rayae.errors import BundleError
+from rayae.scores import SCORE_NAMES, error_map, measure
+
+MICRO_BATCH = {"cpu": 32, "cuda": 256}
+MICRO_BATCH_PIXELS = 256 * 256
+"""Side by side of the pictures that the sizes above are for; of larger ones fewer go through the network at once, since
+a CPU that runs out of memory kills the process instead of raising."""
+
+
+@dataclass
+class Scorer:
+    """A network on its device. The micro-batch is halved when memory runs out, and stays so."""
+
+    network: nn.Module
+    score_names: tuple[str, ...]
+    device: torch.device
+    precision: str
+    micro_batch: int
+
+    @classmethod
+    def open(cls, bundle: Bundle, micro_batch: int | None = None) -> "Scorer":
+        """The model of a bundle, on a GPU when this process sees one; BundleError when its parts do not fit."""
+        _refuse_misfit(bundle)
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        network = autoencoder.on_device(autoencoder.load(bundle.network, bundle.weights()), device)
+        default = default_micro_batch(device, bundle.preprocess.height * bundle.preprocess.width)
+        return cls(network.eval(), bundle.scores, device, bundle.precision, micro_batch or default)
+
+    def score(self, pixels: NDArray[np.uint8]) -> tuple[dict[str, NDArray[np.float32]], dict[int, str]]:
+        """Score `[N, H, W, C]` uint8 pixels: the scores by name, `[N]` float32 each, and the images to blame.
+
+        A batch that raises is split until single images are to blame; they are NaN and have their sentence under
+        their position. So are images for which the network gives something that is not a finite number. Raises only
+        what is no image's fault: an error after which the device is of no more use.
+        """
+        scores = {name: np.full(len(pixels), np.nan, dtype=np.float32) for name in self.score_names}
+        blamed: dict[int, str] = {}
+        left = [(0, len(pixels))] if len(pixels) else []
+        while left:
+            first, end = left.pop()
+            last = min(first + self.micro_batch, end)
+            if last < end:
+                left.append((last, end))
+            try:
+                measured = self._forward(pixels[first:last], measure)
+            except RuntimeError as error:  # what torch raises for everything, running out of memory included
+                if is_broken_device(error):
+                    raise
+                if last - first == 1:
+                    blamed[first] = f"The network failed on this picture: {_first_line(error)}."
+                    continue
+                middle = (first + last) // 2
+                if is_out_of_memory(error):
+                    self.micro_batch = middle - first
+                left += [(middle, last), (first, middle)]
+            else:
+                for name in self.score_names:
+                    scores[name][first:last] = measured[name]
+        return scores, blamed | _blame_not_finite(scores, blamed)
+
+    def reconstruct(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """What the network makes of `[N, H, W, C]` uint8 pixels, likewise, and the error maps `[N, H, W]`."""
+        made, maps = np.empty_like(pixels), np.empty(pixels.shape[:3], dtype=np.float32)
+        for first in range(0, len(pixels), self.micro_batch):
+            batch = slice(first, first + self.micro_batch)
+            found = self._forward(
+                pixels[batch], lambda images, again: {"again": again, "map": error_map(images, again)}
+            )
+            made[batch] = np.rint(found["again"].transpose(0, 2, 3, 1).clip(0, 1) * 255)
+            maps[batch] = found["map"]
+        return made, maps
+
+    @torch.inference_mode()
+    def _forward(
+        self, pixels: NDArray[np.uint8], use: Callable[[Tensor, Tensor], dict[str, Tensor]]
+    ) -> dict[str, NDArray[np.float32]]:
+        owned = np.require(pixels, requirements=["C", "W"])  # torch warns of pixels that it could not write to
+        images = as_images(torch.from_numpy(owned).to(self.device))
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            reconstructions = self.network(images)
+        return {name: value.cpu().numpy() for name, value in use(images, reconstructions.float()).items()}
+
+
+def default_micro_batch(device: torch.device, picture_pixels: int) -> int:
+    """Images of `picture_pixels` (height times width) that go through the network at once when nobody says."""
+    most = MICRO_BATCH[device.type]
+    return max(1, min(most, most * MICRO_BATCH_PIXELS // picture_pixels))
+
+
+def as_images(pixels: Tensor) -> Tensor:
+    """`[B, H, W, C]` uint8 as `[B, C, H, W]` float32 in [0, 1], laid out channels last."""
+    return pixels.permute(0, 3, 1, 2).float().div_(255)
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch ran out of memory, on a GPU or on the CPU."""
+    words = ("out of memory", "can't allocate memory", "STATUS_ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)
+
+
+def is_broken_device(error: RuntimeError) -> bool:
+    """Whether CUDA is lost to this process, as after an illegal access: from then on every image would be to blame."""
+    words = str(error)
+    return "CUDA error" in words and "CUBLAS" not in words and not is_out_of_memory(error)
+
+
+def _refuse_misfit(bundle: Bundle) -> None:
+    network, preprocess = bundle.network, bundle.preprocess
+    wanted = {key: network.get(key) for key in ("channels", "height", "width")}
+    given = {key: getattr(preprocess, key) for key in wanted}
+    if network.get("kind") == autoencoder.KIND and wanted != given:
+        raise BundleError(f"{bundle.uri}: the network takes {wanted}, and the preprocess of the bundle gives {given}.")
+    unknown = [name for name in bundle.scores if name not in SCORE_NAMES]
+    if unknown:
+        known = ", ".join(SCORE_NAMES)
+        raise BundleError(f"{bundle.uri} has the score {unknown[0]!r}; this rayae can measure {known}.")
+
+
+def _blame_not_finite(scores: dict[str, NDArray[np.float32]], blamed: dict[int, str]) -> dict[int, str]:
+    """The images without blame that have a score that is not finite; none of their scores is kept."""
+    finite = np.isfinite(np.stack(list(scores.values()))).all(0)
+    found = [int(row) for row in np.flatnonzero(~finite) if row not in blamed]
+    for values in scores.values():
+        values[found] = np.nan
+    return dict.fromkeys(found, "The network gave a score that is not a finite number for this picture.")
+
+
+def _first_line(error: Exception) -> str:
+    line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return line[:200].rstrip(" .")

@@ -1,0 +1,205 @@
+"""Home of the chunk loop, without Ray: what a worker does with a chunk, and what the driver does with its summary."""
+
+import difflib
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from rayae import storage
+from rayae.bundle import Bundle
+from rayae.errors import ConfigError, RunError, TooManyFailures
+from rayae.loader import Loaded, Loader
+from rayae.manifest import Chunk, Manifest
+from rayae.reader import Reader
+from rayae.results import ChunkSummary, Judge, Outcome, Status, chunk_bytes, result_table, summarise
+from rayae.run import MANIFEST, Run, differences
+from rayae.scorer import Scorer
+from rayae.terminal import Progress
+
+
+@dataclass(frozen=True)
+class ScoringPlan:
+    """What a worker must know, small enough to be sent anywhere."""
+
+    run: str
+    bundle: str
+    fingerprint: str
+    reader: Reader
+    threads: int
+    micro_batch: int | None
+    isolated: bool = False
+
+
+class ChunkScorer:
+    """A worker: holds the model, and does whole chunks one after the other."""
+
+    def __init__(self, plan: ScoringPlan) -> None:
+        bundle = Bundle.open(plan.bundle)
+        self.plan = plan
+        self.run = Run.open(plan.run)
+        _refuse_other_bundle(self.run, bundle)
+        self.manifest = Manifest.open(storage.join(plan.run, MANIFEST))
+        self.loader = Loader(plan.reader, bundle.preprocess, plan.threads, isolated=plan.isolated)
+        self.scorer = Scorer.open(bundle, plan.micro_batch)
+        self.judge = Judge(bundle.primary_score, bundle.bundle_id, bundle.threshold, bundle.calibration)
+
+    def __call__(self, chunk: Chunk) -> ChunkSummary:
+        """Fetch, decode, score, flag and write one chunk; its file is there when this returns."""
+        seconds: defaultdict[str, float] = defaultdict(float)
+        images = self.manifest.read(chunk.first, chunk.rows)
+        outcome = self._score(images, seconds)
+        table = result_table(images, outcome, self.judge)
+        summary = summarise(chunk.number, table, seconds)
+        storage.write_bytes(self.run.chunk_uri(chunk.number), chunk_bytes(table, summary, self.plan.fingerprint))
+        return summary
+
+    def _score(self, images: pa.Table, seconds: defaultdict[str, float]) -> Outcome:
+        """Score in micro-batches while the next images are fetched and decoded in threads."""
+        rows = _Rows(len(images), self.scorer.score_names)
+        batch: list[tuple[int, NDArray[np.uint8]]] = []
+        with closing(self.loader.load(images)) as loading:
+            for row in range(len(images)):
+                started = time.perf_counter()
+                loaded = next(loading)
+                seconds["wait"] += time.perf_counter() - started
+                seconds["fetch"] += loaded.fetch_seconds
+                seconds["decode"] += loaded.decode_seconds
+                rows.add(row, loaded)
+                if loaded.picture.pixels is not None:
+                    batch.append((row, loaded.picture.pixels))
+                if batch and (len(batch) >= self.scorer.micro_batch or row == len(images) - 1):
+                    self._score_batch(batch, rows, seconds)
+                    batch.clear()
+        return rows.outcome()
+
+    def _score_batch(
+        self, batch: list[tuple[int, NDArray[np.uint8]]], rows: "_Rows", seconds: defaultdict[str, float]
+    ) -> None:
+        started = time.perf_counter()
+        scores, blamed = self.scorer.score(np.stack([pixels for _, pixels in batch]))
+        rows.score([row for row, _ in batch], scores, blamed)
+        seconds["model"] += time.perf_counter() - started
+
+
+def _refuse_other_bundle(run: Run, bundle: Bundle) -> None:
+    """RunError when the bundle is not the one that the run was planned with: a worker may open it hours later."""
+    threshold = bundle.threshold
+    found = {
+        "bundle": bundle.bundle_id,
+        "calibration": bundle.record["calibration"],
+        "threshold": None if threshold is None else threshold.id,
+    }
+    lines = differences({key: run.fingerprint.get(key) for key in found}, found)
+    if lines:
+        raise RunError(
+            f"{bundle.uri} was changed after {run.uri} was planned, so its rows would not mean the same "
+            f"({'; '.join(lines)}). Put the former bundle back, or score into a new `out=`."
+        )
+
+
+class _Rows:
+    """The columns of a chunk while they are filled."""
+
+    def __init__(self, count: int, score_names: Iterable[str]) -> None:
+        self.loaded: list[Loaded] = []
+        self.blamed: dict[int, str] = {}
+        self.scores = {name: np.full(count, np.nan, dtype=np.float32) for name in score_names}
+
+    def add(self, row: int, loaded: Loaded) -> None:
+        without_pixels = replace(loaded.picture, pixels=None)
+        self.loaded.append(replace(loaded, picture=without_pixels))
+
+    def score(self, rows: list[int], scores: Mapping[str, NDArray[np.float32]], blamed: Mapping[int, str]) -> None:
+        for name, values in scores.items():
+            self.scores[name][rows] = values
+        self.blamed.update({rows[position]: sentence for position, sentence in blamed.items()})
+
+    def outcome(self) -> Outcome:
+        pictures = [loaded.picture for loaded in self.loaded]
+        return Outcome(
+            status=[
+                Status.MODEL_ERROR if row in self.blamed else Status(picture.status)
+                for row, picture in enumerate(pictures)
+            ],
+            error=[self.blamed.get(row, picture.error) for row, picture in enumerate(pictures)],
+            width=[picture.width for picture in pictures],
+            height=[picture.height for picture in pictures],
+            size_bytes=[loaded.size_bytes for loaded in self.loaded],
+            scores=self.scores,
+        )
+
+
+@dataclass
+class FailureBudget:
+    """How many images may fail before the job stops: overall, and by status where a limit is given.
+
+    ConfigError for a limit on something that is no status of a failed image.
+    """
+
+    max_failed_fraction: float
+    max_failed_by_status: Mapping[str, float]
+    min_sample: int
+    images: int = 0
+    by_status: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        known = [str(status) for status in Status if status != Status.SCORED]
+        for name in self.max_failed_by_status:
+            if name not in known:
+                near = difflib.get_close_matches(name.lower(), known, n=1)
+                guess = f"; did you mean {near[0]!r}?" if near else "."
+                raise ConfigError(
+                    f"max_failed_by_status.{name}: no image fails with the status {name!r}{guess} "
+                    f"The statuses are {', '.join(known)}."
+                )
+
+    def spend(self, by_status: Mapping[str, int]) -> None:
+        """Count the images of a chunk; TooManyFailures, with what was seen, when a limit is passed."""
+        self.by_status.update(by_status)
+        self.images += sum(by_status.values())
+        if self.images < self.min_sample:
+            return
+        failed = self.images - self.by_status[Status.SCORED]
+        self._check("max_failed_fraction", "failed", failed, self.max_failed_fraction)
+        for status, limit in self.max_failed_by_status.items():
+            self._check(f"max_failed_by_status.{status}", f"are `{status}`", self.by_status[status], limit)
+
+    def _check(self, setting: str, became: str, failed: int, limit: float) -> None:
+        if not failed or failed / self.images <= limit:
+            return
+        seen = ", ".join(f"{count:,} {status}" for status, count in self.by_status.most_common() if status != "scored")
+        raise TooManyFailures(
+            f"{failed:,} of {self.images:,} images {became}, more than {setting}={limit:g} allows ({seen}). "
+            "What was done stays; mend the cause, or raise the limit, and run the same command again."
+        )
+
+
+def score_inline(plan: ScoringPlan, run: Run, chunks: Iterable[Chunk]) -> Iterator[ChunkSummary]:
+    """Score chunks in this process. A chunk over which an earlier process died is decoded in a child process."""
+    suspect = run.died_over()
+    scorer = ChunkScorer(plan)
+    for chunk in chunks:
+        scorer.loader = replace(scorer.loader, isolated=plan.isolated or chunk.number == suspect)
+        with run.in_hand(chunk):
+            summary = scorer(chunk)
+        yield summary
+
+
+def follow(run: Run, summaries: Iterable[ChunkSummary], budget: FailureBudget, left: int) -> dict[str, Any]:
+    """Consume the summaries of a run as they come: progress, failure budget; returns wall seconds and images done."""
+    started, done, flagged = time.monotonic(), 0, 0
+    with Progress("score", run.rows, already=run.rows - left) as progress:
+        for summary in summaries:
+            done, flagged = done + summary.images, flagged + summary.flagged
+            budget.spend(summary.by_status)
+            failed = budget.images - budget.by_status[Status.SCORED]
+            progress.advance(summary.images, f"{flagged:,} flagged, {failed:,} failed")
+    seconds = time.monotonic() - started
+    return {"wall_seconds": round(seconds, 2), "images_per_second": round(done / max(seconds, 1e-9), 1)}

@@ -1,0 +1,187 @@
+"""Home of the typed settings, one class a verb. Below the verbs nobody sees them: values are passed on."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Placement = Literal["together", "inline"]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+OpenFraction = Annotated[float, Field(gt=0, lt=1)]
+Images = str | list[str]
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, strangers refused, each field described by the sentence under it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class ReaderSettings(Settings):
+    max_bytes: Annotated[int, Field(gt=0)] = 256 * 1024**2
+    """Largest file that is read, in bytes; a larger one is `too_large`, before memory is taken for it."""
+    threads: Annotated[int, Field(gt=0)] | None = None
+    """Threads of one worker that fetch and decode; default: its CPUs and two more, which wait for the disk."""
+
+
+class ResourceSettings(Settings):
+    cpus_per_worker: Annotated[float, Field(gt=0)] = 1
+    """CPUs that Ray sets aside for one worker."""
+    gpus_per_worker: Annotated[float, Field(ge=0)] | None = None
+    """GPUs for one worker, parts allowed; default: 1 where the cluster has a GPU, otherwise 0."""
+
+
+class PreprocessSettings(Settings):
+    mode: Literal["grey", "rgb"] = "rgb"
+    """Colour mode of the pixels that the network sees: `grey` (1 channel) or `rgb` (3)."""
+    height: Annotated[int, Field(ge=32, le=4096, multiple_of=16)] = 128
+    """Height of the network's input in pixels, a multiple of 16."""
+    width: Annotated[int, Field(ge=32, le=4096, multiple_of=16)] = 128
+    """Width of the network's input in pixels, a multiple of 16."""
+    exif: Literal["apply", "ignore"] = "apply"
+    """Whether the EXIF orientation of a picture turns its pixels, as viewers do."""
+    max_pixels: Annotated[int, Field(gt=0)] = 100_000_000
+    """Largest picture that is decoded, in pixels; a larger one is `too_large`, before memory is taken for it."""
+    min_side: Annotated[int, Field(gt=0)] = 8
+    """Shortest side that is scored, in pixels; a smaller picture is `too_small`."""
+
+
+class NetworkSettings(Settings):
+    base_width: Annotated[int, Field(gt=0, multiple_of=8)] = 16
+    """Channels of the first layer, a multiple of 8; each of the three halvings of the picture after it doubles them."""
+    latent: Annotated[int, Field(gt=0)] = 16
+    """Numbers that a whole picture is squeezed into: fewer make the network forget more, and defects with it."""
+
+
+class OptimizerSettings(Settings):
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    """Peak learning rate of AdamW; it warms up over the first twentieth and falls along a cosine to zero."""
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    """Weight decay of AdamW."""
+    gradient_clip: Annotated[float, Field(gt=0)] = 1.0
+    """Largest gradient norm; longer gradients are cut to it."""
+    ssim_weight: Fraction = 0.7
+    """Share of 1-SSIM in the loss; the rest is the mean squared error."""
+
+
+class LabelledInput(Settings):
+    images: Images | None = None
+    """The images: a folder, a glob, a manifest, or a list of URIs (YAML, or a .txt, .csv or .parquet with `uri`)."""
+    labels: str | None = None
+    """Labels: a CSV with `path`, `label`, perhaps `group`, `split`, own columns; or `folder` for the folder names."""
+
+
+class IndexSettings(LabelledInput):
+    out: str | None = None
+    """Where the manifest is written, a .parquet file."""
+
+
+class RunnerSettings(Settings):
+    placement: Placement = "together"
+    """`together`: Ray actors, each with its device, do whole chunks; `inline`: this process, without Ray."""
+    workers: Annotated[int, Field(gt=0)] | None = None
+    """Worker processes; default: one a GPU of the cluster, or without GPUs one a CPU of it."""
+    resources: ResourceSettings = ResourceSettings()
+    reader: ReaderSettings = ReaderSettings()
+    max_failed_fraction: Fraction = 0.1
+    """The job stops when more than this share of its images cannot be scored (or trained on)."""
+    max_failed_by_status: dict[str, Fraction] = {}
+    """Tighter limits for single statuses, for example `{throttled: 0.01}`."""
+    min_failed_sample: Annotated[int, Field(gt=0)] = 200
+    """Images that must have been tried before a share of failures can stop the job."""
+
+
+class RuleSettings(Settings):
+    rule: Literal["conformal", "fixed", "none"] = "conformal"
+    """How the cut is chosen: `conformal` (quantile of held-out normal scores), `fixed` (`cut=`), or `none`."""
+    alpha: OpenFraction = 0.05
+    """False-positive rate that the conformal rule aims at, as a fraction of normal images."""
+    confidence: OpenFraction = 0.95
+    """Confidence of the upper bound that the certificate states."""
+    cut: float | None = None
+    """The cut of `rule=fixed`, in units of the primary score."""
+
+
+class CalibrationSettings(RunnerSettings, RuleSettings):
+    """What calibration needs, by itself and at the end of training."""
+
+
+class TrainSettings(LabelledInput, CalibrationSettings):
+    out: str | None = None
+    """Where the bundle is written, a directory."""
+    epochs: Annotated[int, Field(gt=0)] = 40
+    """Passes over the training images, at most."""
+    batch_size: Annotated[int, Field(gt=0)] = 16
+    """Images a step, all workers together."""
+    patience: Annotated[int, Field(gt=0)] = 10
+    """Epochs without a better loss on held-out normal images after which training stops early."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the weights, the order of the images and the split."""
+    precision: Literal["bf16", "float32"] = "bf16"
+    """Arithmetic of the network in training, calibration and scoring; errors are always summed in float32."""
+    calibration_fraction: OpenFraction = 0.2
+    """Share of the normal images kept out for calibration, by group; not used when the manifest has a `split`."""
+    validation_fraction: OpenFraction = 0.1
+    """Share of the training images kept out for early stopping, by group."""
+    primary_score: Literal["mse", "mae", "mse_worst1", "ssim_error"] = "mse_worst1"
+    """The score that is compared with the threshold."""
+    max_worker_failures: Annotated[int, Field(ge=0)] = 3
+    """Times that dead workers are replaced before training gives up; it goes on from the last checkpoint."""
+    preprocess: PreprocessSettings = PreprocessSettings()
+    network: NetworkSettings = NetworkSettings()
+    optimizer: OptimizerSettings = OptimizerSettings()
+
+
+class CalibrateSettings(LabelledInput, CalibrationSettings):
+    bundle: str | None = None
+    """The bundle that gets the calibration scores and the threshold."""
+
+
+class ScoreSettings(LabelledInput, RunnerSettings):
+    bundle: str | None = None
+    """The bundle that scores: network, preprocess, scores and threshold come from it and cannot be set here."""
+    out: str | None = None
+    """The run directory; an unfinished run of the same plan is resumed, a finished one is left as it is."""
+    chunk_images: Annotated[int, Field(gt=0)] | None = None
+    """Images a chunk; default: cut by cost, 32 chunks or more where there are enough images, about 2,000 at most."""
+    micro_batch: Annotated[int, Field(gt=0)] | None = None
+    """Images that go through the network at once; default: 32 on a CPU, 256 on a GPU, fewer of large pictures."""
+
+
+class RunVerbSettings(Settings):
+    run: str | None = None
+    """The run directory."""
+
+
+class VerifySettings(RunVerbSettings):
+    pass
+
+
+class EvaluateSettings(RunVerbSettings):
+    labels: str | None = None
+    """Labels for a run whose manifest had none: a CSV with `path`, `label` and, if known, `group`; or `folder`."""
+    confidence: OpenFraction = 0.95
+    """Confidence of the intervals."""
+    resamples: Annotated[int, Field(ge=100)] = 1000
+    """Bootstrap resamples behind the intervals of AUROC and average precision."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the bootstrap."""
+
+
+class ReportSettings(RunVerbSettings):
+    out: str | None = None
+    """Where the page is written; default: `report.html` in the run."""
+    worst: Annotated[int, Field(ge=0, le=200)] = 12
+    """Worst images that are shown with reconstruction and error map."""
+
+
+class DemoSettings(Settings):
+    out: str = "demo"
+    """Folder for the manifest, the bundle, the run and the report."""
+    cache: str | None = None
+    """Folder for the downloaded images; default: `rayae` in the user's cache folder."""
+    epochs: Annotated[int, Field(gt=0)] | None = None
+    """Training epochs; default: those of the demo."""
+    workers: Annotated[int, Field(gt=0)] = 2
+    """Workers for training and for scoring."""
+    placement: Placement = "together"
+    """As in `score`: with or without Ray."""

@@ -1,0 +1,199 @@
+"""Home of all that reads and writes storage by URI: local paths and every URL that fsspec knows.
+
+A file is written whole or not at all: on disk beside its place and then renamed, on object storage by one PUT.
+"""
+
+import contextlib
+import json
+import os
+import posixpath
+import secrets
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+from urllib.parse import unquote
+
+import fsspec
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
+
+from rayae.errors import ConfigError, RayaeError, StorageError
+
+
+def is_local(uri: str) -> bool:
+    """Whether the URI is a path of this machine's file system, with `file://` before it or without."""
+    return "://" not in uri or uri.startswith("file://")
+
+
+def absolute(uri: str) -> str:
+    """A local path as an absolute path without `.`, `..` or `~`; a URL as it is, without a slash at its end."""
+    if not is_local(uri):
+        scheme, path = uri.split("://", 1)
+        return f"{scheme}://{path.rstrip('/')}"
+    return os.path.abspath(os.path.expanduser(local_path(uri)))
+
+
+def local_path(uri: str) -> str:
+    """The path behind a local URI; a percent-encoded `file://` URI may name bytes that are not UTF-8."""
+    if not uri.startswith("file://"):
+        return uri
+    host, slash, path = uri.removeprefix("file://").partition("/")
+    if host not in ("", "localhost") or not slash:
+        raise ConfigError(f"{uri} names no file of this machine; write file:///absolute/path, or the path alone.")
+    return unquote(slash + path, errors="surrogateescape")
+
+
+def canonical(uri: str) -> str:
+    """The one form in which manifests hold a URI, whatever form it was given in.
+
+    A local file is its absolute path, or a percent-encoded `file://` URI where the bytes of the path are not UTF-8 and
+    no table could hold it.
+    """
+    found = absolute(uri)
+    try:
+        found.encode()
+        return found
+    except UnicodeEncodeError as error:
+        if not is_local(uri):
+            raise ConfigError(f"{uri!r} is not UTF-8; percent-encode it.") from error
+        return PurePosixPath(found).as_uri()
+
+
+def join(uri: str, *parts: str) -> str:
+    """The URI of something below another."""
+    base = uri if uri.endswith("://") else uri.rstrip("/") + "/"
+    return base + "/".join(parts)
+
+
+def parent(uri: str) -> str:
+    """The URI of what a URI lies in."""
+    above = uri.rstrip("/").rpartition("/")[0]
+    return above + "/" if above.endswith(":/") or not above else above
+
+
+def resolve(name: str, folder: str) -> str:
+    """The canonical URI of a name in a list that lies in a folder: absolute names stand, others are relative to it."""
+    if "://" in name or name.startswith(("/", "~/")):
+        return canonical(name)
+    name = posixpath.normpath(name)
+    while name.startswith("../"):
+        folder, name = parent(folder), name.removeprefix("../")
+    return canonical(join(folder, name))
+
+
+def exists(uri: str) -> bool:
+    """Whether there is a file or directory at the URI."""
+    with explained("look for", uri):
+        filesystem, path = filesystem_of(uri)
+        return bool(filesystem.exists(path))
+
+
+def is_directory(uri: str) -> bool:
+    """Whether there is a directory (on object storage: something below the prefix) at the URI."""
+    with explained("look for", uri):
+        filesystem, path = filesystem_of(uri)
+        return bool(filesystem.isdir(path))
+
+
+def list_names(uri: str) -> list[str]:
+    """Sorted names of what lies directly in a directory, hidden names left out; empty when there is no directory."""
+    with explained("list", uri):
+        filesystem, path = filesystem_of(uri)
+        if not filesystem.isdir(path):
+            return []
+        names = (entry.rstrip("/").rsplit("/", 1)[-1] for entry in filesystem.ls(path, detail=False))
+        return sorted(name for name in names if not name.startswith("."))
+
+
+def open_read(uri: str) -> IO[bytes]:
+    """Open a file for reading; it can seek."""
+    with explained("read", uri):
+        filesystem, path = filesystem_of(uri)
+        opened: IO[bytes] = filesystem.open(path, "rb")
+        return opened
+
+
+def read_bytes(uri: str) -> bytes:
+    """The whole of a file."""
+    with explained("read", uri), open_read(uri) as file:
+        return file.read()
+
+
+def read_json(uri: str) -> Any:
+    """The value in a JSON file."""
+    try:
+        return json.loads(read_bytes(uri))
+    except ValueError as error:
+        raise StorageError(f"{uri} is not valid JSON ({error}); it was damaged or is not a file of rayae.") from error
+
+
+def write_bytes(uri: str, data: bytes) -> None:
+    """Write a file whole or not at all, in place of one that may be there."""
+    with explained("write", uri):
+        if is_local(uri):
+            _write_beside_and_rename(Path(absolute(uri)), data)
+        else:
+            filesystem, path = filesystem_of(uri)
+            filesystem.pipe_file(path, data)
+
+
+def write_text(uri: str, text: str) -> None:
+    """Write a text file as UTF-8, whole or not at all."""
+    write_bytes(uri, text.encode())
+
+
+def write_json(uri: str, value: Any) -> None:
+    """Write a JSON file, whole or not at all; NaN and infinity are refused, since JSON has none."""
+    write_text(uri, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def remove(uri: str) -> None:
+    """Remove a file, or a directory with all that is in it; nothing happens when there is none."""
+    with explained("remove", uri):
+        filesystem, path = filesystem_of(uri)
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            if filesystem.exists(path):
+                filesystem.rm(path, recursive=True)
+
+
+def filesystem_of(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """The file system of a URI, and its path there."""
+    path = absolute(uri)
+    if is_local(path):  # not by url_to_fs, which takes `::` in a file name for a chain of URLs
+        return LocalFileSystem(), path
+    filesystem, path = url_to_fs(path)
+    filesystem.invalidate_cache()  # other processes write to the same places
+    return filesystem, path
+
+
+@contextlib.contextmanager
+def explained(verb: str, uri: str) -> Iterator[None]:
+    """Turn what the storage raises into the sentence "cannot VERB URI: why"."""
+    try:
+        yield
+    except RayaeError:
+        raise
+    except FileNotFoundError as error:
+        raise StorageError(f"cannot {verb} {uri}: there is no such file or directory.") from error
+    except OSError as error:
+        raise StorageError(f"cannot {verb} {uri}: {error.strerror or error}.") from error
+    except (ImportError, ValueError) as error:  # fsspec: an unknown scheme, or the package of a known one is missing
+        raise ConfigError(f"cannot {verb} {uri}: {error}.") from error
+    except Exception as error:  # clients of object storage raise classes of their own, as for missing credentials
+        if is_local(uri):
+            raise
+        raise StorageError(f"cannot {verb} {uri}: {type(error).__name__}: {error}.") from error
+
+
+def _write_beside_and_rename(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.part")  # 40: a name holds 255 bytes
+    try:
+        with open(beside, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise

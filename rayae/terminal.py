@@ -1,0 +1,109 @@
+"""Home of what a person sees while a job runs: lines, tables, progress with the time that is left."""
+
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+from rich.table import Table
+from rich.text import Text
+
+SECONDS_BETWEEN_LINES = 10.0
+WIDTH_ELSEWHERE = 120
+"""Columns of a table that goes to a file or a pipe."""
+
+
+def say(text: str) -> None:
+    """Print one line for people."""
+    print(printable(text), flush=True)
+
+
+def warn(text: str) -> None:
+    """Print one line about something that is odd and does not stop the job."""
+    print(printable(f"warning: {text}"), file=sys.stderr, flush=True)
+
+
+def printable(text: str) -> str:
+    """Escape control characters and what the output cannot carry: file names are hostile input to a terminal too."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    safe = text.encode(encoding, "backslashreplace").decode(encoding)
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in safe)
+
+
+def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table; numbers must come formatted, and all but the first column are set to the right."""
+    table = Table()
+    for position, column in enumerate(columns):
+        table.add_column(Text(printable(column)), justify="left" if position == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(printable(str(cell)).replace("\n", "\\n")) for cell in row))
+    console = Console()
+    if not console.is_terminal:
+        console.width = WIDTH_ELSEWHERE
+    console.print()
+    console.print(Text(printable(title), style="bold"))
+    console.print(table)
+
+
+class Progress:
+    """A bar with the rate and the time left on a terminal; elsewhere a line every ten seconds."""
+
+    def __init__(self, what: str, total: int, unit: str = "images", already: int = 0) -> None:
+        self.what, self.total, self.unit = what, total, unit
+        self.done = self.counted_from = already
+        self.started: float | None = None
+        self.printed = time.monotonic()
+        self.console = Console()
+        self.bar: RichProgress | None = None
+
+    def __enter__(self) -> "Progress":
+        if self.console.is_terminal:
+            self.bar = RichProgress(
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}", markup=False),
+                console=self.console,
+            )
+            self.bar.start()
+            self.task = self.bar.add_task(self.what, total=self.total, completed=self.done, note="")
+        return self
+
+    def advance(self, count: int, note: str = "") -> None:
+        """Add `count` to what is done; `note` stands at the end of the line."""
+        self.done += count
+        if self.started is None:  # what came before the first result was starting up, and says nothing of the rate
+            self.started, self.counted_from = time.monotonic(), self.done
+        rate = self.rate()
+        note = ", ".join(filter(None, [f"{rate:,.0f} {self.unit}/s" if rate > 0 else "", note]))
+        if self.bar is not None:
+            self.bar.update(self.task, completed=self.done, note=note)
+        elif time.monotonic() - self.printed >= SECONDS_BETWEEN_LINES or self.done == self.total:
+            self.printed = time.monotonic()
+            say(f"{self.what}: {self.done:,} of {self.total:,} {self.unit}, {self.left()} left, {note}".rstrip())
+
+    def rate(self) -> float:
+        """Units a second since the first came in."""
+        if self.started is None or self.done == self.counted_from:
+            return 0.0
+        return (self.done - self.counted_from) / max(time.monotonic() - self.started, 1e-9)
+
+    def left(self) -> str:
+        """The time left at the rate so far."""
+        rate = self.rate()
+        if rate <= 0 and self.done < self.total:
+            return "unknown"
+        seconds = round((self.total - self.done) / rate) if rate > 0 else 0
+        return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.bar is not None:
+            self.bar.stop()

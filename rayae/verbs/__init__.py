@@ -1,0 +1,1 @@
+"""Home of the job functions: one verb a file, each a function of its settings."""

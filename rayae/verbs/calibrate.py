@@ -1,0 +1,147 @@
+"""`rayae calibrate`: scores of held-out normal images, and the threshold that follows from them, into the bundle."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from rayae import bundle as bundles
+from rayae import storage
+from rayae.bundle import Bundle
+from rayae.errors import ConfigError, DataError
+from rayae.labels import labelled_images
+from rayae.loader import digest_of
+from rayae.manifest import is_normal, plan_chunks, write_manifest
+from rayae.reader import Reader
+from rayae.results import Status
+from rayae.run import MANIFEST, Run
+from rayae.settings import CalibrateSettings, CalibrationSettings, RuleSettings
+from rayae.splits import groups_of
+from rayae.terminal import say
+from rayae.threshold import Threshold, conformal, conformal_needs, fixed
+from rayae.verbs.score import complete, failure_budget, fingerprint, plan_run
+
+WORKPLACE = "calibrating"
+
+
+def calibrate(settings: CalibrateSettings) -> None:
+    """Score the normal images of `images=`, none of which the model was trained on, and choose the cut by `rule=`."""
+    assert settings.bundle is not None
+    bundle = Bundle.open(settings.bundle)
+    refuse_rule(settings)
+    failure_budget(settings)
+    if settings.images is None:
+        if settings.rule == "conformal":
+            raise ConfigError("rule=conformal needs images=, held-out normal images that the model was not trained on.")
+        _commit(bundle, bundle.calibration_table(), settings)
+        return
+    table, notes = labelled_images(settings.images, settings.labels)
+    for note in notes:
+        say(note)
+    images = normal_images(table)
+    if images["split"].null_count < images.num_rows:
+        images = images.filter(pc.equal(images["split"], "calibration"))
+        say(f"{images.num_rows:,} of them are in the split `calibration`")
+    refuse_few(images.num_rows, settings)
+    refuse_trained(bundle, images, Reader(max_bytes=settings.reader.max_bytes))
+    calibrate_on(bundle, images, settings)
+
+
+def calibrate_on(bundle: Bundle, images: pa.Table, settings: CalibrationSettings) -> Bundle:
+    """Score these images with the bundle, keep their scores in it, and choose its threshold."""
+    run = _workplace(bundle, images)
+    complete(run, bundle, settings)
+    scored = run.results()
+    scored = scored.filter(pc.equal(scored["status"], Status.SCORED.value))
+    calibration = scored.select(["uri", "group", *bundle.scores, "score"])
+    changed = _commit(bundle, calibration, settings, groups=len(np.unique(groups_of(images))))
+    storage.remove(run.uri)
+    return changed
+
+
+def normal_images(table: pa.Table) -> pa.Table:
+    """The rows labelled normal; all rows when nothing has a label, which is said."""
+    labels = table["label"].to_pylist()
+    if all(label is None for label in labels):
+        say(f"no image has a label: all {table.num_rows:,} are taken as normal")
+        return table
+    images = table.filter(pa.array([is_normal(label) for label in labels]))
+    if images.num_rows == 0:
+        found = ", ".join(sorted({label for label in labels if label is not None})[:5])
+        raise DataError(f"no image is labelled `good` or `normal`; the labels are {found}.")
+    say(f"{images.num_rows:,} images are labelled normal")
+    return images
+
+
+def refuse_rule(settings: RuleSettings) -> None:
+    """ConfigError when the rule lacks what it needs, or is given what it does not use."""
+    if settings.rule == "fixed" and settings.cut is None:
+        raise ConfigError("rule=fixed needs cut=, a value of the primary score above which an image is flagged.")
+    if settings.rule != "fixed" and settings.cut is not None:
+        raise ConfigError(f"cut={settings.cut:g} is only used by rule=fixed, and the rule is {settings.rule}.")
+
+
+def refuse_few(count: int, settings: RuleSettings) -> None:
+    """DataError, before anything costly, when there are too few images for the conformal rule."""
+    needed = conformal_needs(settings.alpha)
+    if settings.rule == "conformal" and count < needed:
+        enough = f"alpha={1 / (count + 1):.2g} or more, " if count else ""
+        raise DataError(
+            f"rule=conformal with alpha={settings.alpha:g} needs {needed} held-out normal images, "
+            f"and there are {count}: "
+            f"give more images, {enough}rule=fixed with a cut of your own, or rule=none for scores without flags."
+        )
+
+
+def refuse_trained(bundle: Bundle, images: pa.Table, reader: Reader) -> None:
+    """DataError when the model was trained on one of the images: by its URI, or by its bytes under another name."""
+    seen = bundle.training_images()
+    seen = seen.filter(pc.is_in(seen["split"], pa.array(["train", "validation"])))
+    uris, digests = set(seen["uri"].to_pylist()), set(seen["digest"].to_pylist())
+    sizes = set(seen["size_bytes"].to_pylist())
+    found = [uri for uri in images["uri"].to_pylist() if uri in uris]
+    for uri, size in zip(images["uri"].to_pylist(), images["size_bytes"].to_pylist(), strict=True):
+        if uri not in uris and (size is None or size in sizes):
+            data = reader.read(uri).data
+            if data is not None and digest_of(data) in digests:
+                found.append(uri)
+    if found:
+        raise DataError(
+            f"{len(found):,} of the {images.num_rows:,} calibration images were used to train the bundle, the first is "
+            f"{found[0]}; their errors are too small to set a cut by. Calibrate on images that it has not seen."
+        )
+
+
+def _workplace(bundle: Bundle, images: pa.Table) -> Run:
+    """A run over the calibration images in the bundle's directory; one that was cut short is gone on with."""
+    uri = storage.join(bundle.uri, WORKPLACE)
+    table = images.set_column(0, "image_id", pa.array(range(images.num_rows), pa.int64()))
+    own = [name for name in table.column_names if name in bundle.scores]
+    manifest = write_manifest(table.drop_columns(own), storage.join(uri, MANIFEST))
+    chunks = plan_chunks(manifest.sizes(), None)
+    if Run.exists(uri):
+        run = Run.open(uri)
+        firsts = [chunk.first for chunk in chunks]
+        if run.fingerprint == fingerprint(manifest.content_hash, bundle, firsts, manifest.rows):
+            return run
+        storage.remove(uri)
+        manifest = write_manifest(table.drop_columns(own), storage.join(uri, MANIFEST))
+    return plan_run(uri, manifest, bundle, chunks, {})
+
+
+def _commit(bundle: Bundle, calibration: pa.Table | None, settings: RuleSettings, groups: int | None = None) -> Bundle:
+    threshold = _choose(bundle, calibration, settings, groups)
+    changed = bundles.calibrated(bundle, calibration, threshold)
+    say(f"threshold: {threshold.guarantee}" if threshold else "no threshold (rule=none): flags will be null")
+    return changed
+
+
+def _choose(
+    bundle: Bundle, calibration: pa.Table | None, settings: RuleSettings, groups: int | None
+) -> Threshold | None:
+    scores = None if calibration is None else calibration["score"].to_numpy().astype(np.float32)
+    about = {"score": bundle.primary_score, "bundle_id": bundle.bundle_id}
+    if settings.rule == "fixed" and settings.cut is not None:
+        return fixed(settings.cut, calibration=scores, confidence=settings.confidence, groups=groups, **about)
+    if settings.rule == "conformal" and scores is not None:
+        return conformal(scores, alpha=settings.alpha, confidence=settings.confidence, groups=groups, **about)
+    return None

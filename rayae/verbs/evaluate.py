@@ -1,0 +1,100 @@
+"""ANALYSE: a finished run and its labels in; figures on the terminal and `evaluation.json` in the run out."""
+
+from collections import Counter
+
+import pyarrow as pa
+
+from rayae import evaluation, storage
+from rayae.bundle import Bundle
+from rayae.errors import DataError, RunError
+from rayae.labels import attach_labels
+from rayae.run import Run
+from rayae.settings import EvaluateSettings
+from rayae.terminal import say, show_table, warn
+from rayae.threshold import Threshold
+
+EVALUATION = "evaluation.json"
+
+
+def evaluate(settings: EvaluateSettings) -> None:
+    """Hold the scores and flags of a run against its labels, on images that its bundle was not made with."""
+    assert settings.run is not None
+    run = Run.open(settings.run)
+    if run.success() is None:
+        raise RunError(f"{run.uri} is not finished; `rayae score {run.uri}` scores the rest of it.")
+    bundle = Bundle.open(run.bundle_uri)
+    results = read_results(run, bundle, settings.labels)
+    used = used_images(bundle)
+    roles = dict(zip(used["uri"].to_pylist(), used["split"].to_pylist(), strict=True))
+    warn_of_copies(results, used)
+    flagged_by = run.record["threshold"]
+    threshold = None if flagged_by is None else Threshold.from_dict(flagged_by)
+    found = evaluation.evaluate(
+        results,
+        primary=run.record["primary_score"],
+        scores=run.record["scores"],
+        cut=None if threshold is None else threshold.cut,
+        roles=[roles.get(uri) for uri in results["uri"].to_pylist()],
+        used_groups=set(used["group"].drop_null().to_pylist()),
+        confidence=settings.confidence,
+        resamples=settings.resamples,
+        seed=settings.seed,
+    )
+    for title, columns, rows in evaluation.tables(found):
+        show_table(title, columns, rows)
+    for sentence in found.words:
+        say(sentence)
+    about = {"run": run.uri, "bundle_id": bundle.bundle_id, "threshold_id": threshold and threshold.id}
+    path = storage.join(run.uri, EVALUATION)
+    storage.write_json(path, about | {"settings": settings.model_dump(mode="json")} | found.to_dict())
+    say(f"evaluation: {path}")
+
+
+def read_results(run: Run, bundle: Bundle, labels: str | None) -> pa.Table:
+    """The columns that an evaluation needs, with labels; refuses a run without any or of another bundle."""
+    results = run.results([*evaluation.COLUMNS, *run.record["scores"], "bundle_id"])
+    others = set(results["bundle_id"].unique().to_pylist()) - {bundle.bundle_id}
+    if others:
+        raise RunError(
+            f"{run.uri} was scored with the bundle {sorted(others)[0]}, but {bundle.uri} is now "
+            f"{bundle.bundle_id}; put the former back, or score again into a new directory."
+        )
+    if labels is not None:
+        results, _ = attach_labels(results, labels, run.record["images"])
+    if results["label"].null_count == results.num_rows:
+        raise DataError(
+            f"{run.uri} has no labels; give labels=, a CSV with `path` and `label`, or `folder` for the "
+            f"names of the folders."
+        )
+    return results
+
+
+def used_images(bundle: Bundle) -> pa.Table:
+    """The images that the bundle was made with: uri, size_bytes or null, group, split; calibration first."""
+    columns = ["uri", "size_bytes", "group", "split"]
+    used = bundle.training_images().select(columns)
+    calibration = bundle.calibration_table()
+    if calibration is None:
+        return used
+    count = calibration.num_rows
+    own = {"size_bytes": pa.nulls(count, pa.int64()), "split": pa.array(["calibration"] * count, pa.string())}
+    calibrated = pa.table({name: own[name] if name in own else calibration[name] for name in columns})
+    return pa.concat_tables([calibrated.cast(used.schema), used])
+
+
+def warn_of_copies(results: pa.Table, used: pa.Table) -> None:
+    """Warn when images that count as never seen have the name and size of images the bundle was made with."""
+    known = Counter(zip(names(used), used["size_bytes"].to_pylist(), strict=True))
+    seen = set(used["uri"].to_pylist())
+    unseen = zip(results["uri"].to_pylist(), names(results), results["size_bytes"].to_pylist(), strict=True)
+    copies = sum(uri not in seen and size is not None and (name, size) in known for uri, name, size in unseen)
+    if copies:
+        warn(
+            f"{copies:,} images have the name and the size of images that the bundle was made with, at "
+            f"another address; if they are the same, the figures are too good."
+        )
+
+
+def names(images: pa.Table) -> list[str]:
+    """The last part of each URI."""
+    return [uri.rsplit("/", 1)[-1] for uri in images["uri"].to_pylist()]

@@ -1,0 +1,63 @@
+"""Small real things that tests share: a network of 32 x 32 pixels, its bundle, pictures and manifests."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from PIL import Image
+
+from rayae import autoencoder, bundle
+from rayae.manifest import complete
+from rayae.preprocess import Preprocess
+from rayae.scores import SCORE_NAMES
+
+SIDE = 32
+GREY = Preprocess("grey", SIDE, SIDE)
+NETWORK = {"kind": "convolutional", "channels": 1, "height": SIDE, "width": SIDE, "base_width": 8, "latent": 4}
+TRAINING = {"images": {"train": 1200, "validation": 7, "calibration": 9}, "best_epoch": 3, "epochs_done": 5}
+TRAINING_IMAGES = pa.table(
+    {"uri": ["a.png"], "size_bytes": [1], "digest": ["00"], "group": ["g"], "split": ["train"]},
+)
+
+
+def small_weights(seed=0, network=NETWORK):
+    torch.manual_seed(seed)
+    return autoencoder.save(autoencoder.build(network))
+
+
+def small_bundle(folder, **changed):
+    """A bundle with random weights, in float32."""
+    parts = {
+        "weights": small_weights(),
+        "network": NETWORK,
+        "preprocess": GREY,
+        "scores": SCORE_NAMES,
+        "primary_score": "mse",
+        "precision": "float32",
+        "training": TRAINING,
+        "training_images": TRAINING_IMAGES,
+    }
+    return bundle.create(str(folder), **parts | changed)
+
+
+def pictures(count, seed=0, side=SIDE, channels=1):
+    """Smooth random pictures, `[N, H, W, C]` uint8, all of one kind: a few numbers say all of each."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[0:side, 0:side] / side
+    waves = [np.sin(6 * x * a + 3 * y * b + c) for a, b, c in random.uniform(0.5, 1.5, (count, 3))]
+    grey = np.rint(127.5 + 100 * np.stack(waves)).astype(np.uint8)
+    return np.repeat(grey[..., None], channels, axis=3)
+
+
+def save_pictures(folder, count, seed=0):
+    """The same as PNG files; their paths."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    paths = [Path(folder) / f"{number:03d}.png" for number in range(count)]
+    for path, pixels in zip(paths, pictures(count, seed), strict=True):
+        Image.fromarray(pixels[..., 0]).save(path)
+    return paths
+
+
+def manifest_of(paths):
+    return complete({"uri": [str(path) for path in paths]})

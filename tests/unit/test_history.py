@@ -1,0 +1,94 @@
+"""The training's metrics: a JSON line and a row an epoch, each once."""
+
+import json
+import threading
+import time
+
+import pytest
+
+from rayae import storage
+from rayae.errors import StorageError, TrainingError
+from rayae.history import HEADER, METRICS, HistoryTable, read_history, shown_as_it_grows, write_history
+from rayae.training import Epoch
+
+EPOCHS = [Epoch(number, 0.5 / number, 0.6 / number, 1e-3, 1234.5, 2.25) for number in (1, 2, 3)]
+
+
+def test_what_is_written_comes_back_and_each_epoch_is_a_json_line(tmp_path):
+    write_history(str(tmp_path), EPOCHS[:2])
+    write_history(str(tmp_path), EPOCHS)
+    assert read_history(str(tmp_path)) == EPOCHS
+    lines = (tmp_path / METRICS).read_text().splitlines()
+    assert [json.loads(line)["validation_loss"] for line in lines] == [0.6, 0.3, 0.6 / 3]
+
+
+def test_before_the_first_epoch_there_is_none(tmp_path):
+    assert read_history(str(tmp_path)) == []
+
+
+def test_a_loss_that_is_no_number_is_never_written(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        write_history(str(tmp_path), [Epoch(1, float("nan"), 0.5, 1e-3, 1.0, 1.0)])
+    assert storage.list_names(str(tmp_path)) == []
+
+
+def test_the_table_shows_each_epoch_once(capsys):
+    table = HistoryTable(40)
+    for count in (1, 1, 3, 2, 3):
+        table.show(EPOCHS[:count])
+    assert capsys.readouterr().out.splitlines() == [
+        HEADER,
+        "  1 of 40     0.50000        0.60000        1.00e-03      1,234       2.2",
+        "  2 of 40     0.25000        0.30000        1.00e-03      1,234       2.2",
+        "  3 of 40     0.16667        0.20000        1.00e-03      1,234       2.2",
+    ]
+
+
+def test_the_columns_stand_under_their_names(capsys):
+    HistoryTable(5).show(EPOCHS[:1])
+    header, row = capsys.readouterr().out.splitlines()
+    assert len(header) == len(row)
+
+
+def test_epochs_are_shown_while_another_process_writes_them(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("rayae.history.SECONDS_BETWEEN_LOOKS", 0.01)
+    write_history(str(tmp_path), EPOCHS[:1])
+    with shown_as_it_grows(str(tmp_path), 3):
+        write_history(str(tmp_path), EPOCHS[:2])
+        time.sleep(0.1)
+        assert "2 of 3" in capsys.readouterr().out
+        write_history(str(tmp_path), EPOCHS)
+    told = capsys.readouterr().out
+    assert "3 of 3" in told
+    assert "1 of 3" not in told
+    assert "2 of 3" not in told
+
+
+def test_an_error_inside_is_not_hidden_and_the_last_epoch_is_shown(tmp_path, capsys):
+    def diverges():
+        with shown_as_it_grows(str(tmp_path), 3):
+            write_history(str(tmp_path), EPOCHS[:1])
+            raise TrainingError("diverged")
+
+    before = threading.active_count()
+    with pytest.raises(TrainingError, match="diverged"):
+        diverges()
+    assert "1 of 3" in capsys.readouterr().out
+    assert threading.active_count() == before
+
+
+def test_storage_that_does_not_answer_costs_a_look_and_not_the_training(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("rayae.history.SECONDS_BETWEEN_LOOKS", 0.01)
+    read = storage.read_bytes
+    answers = iter([False, False])
+
+    def sometimes(uri):
+        if not next(answers, True):
+            raise StorageError("storage does not answer.")
+        return read(uri)
+
+    with shown_as_it_grows(str(tmp_path), 3):
+        monkeypatch.setattr(storage, "read_bytes", sometimes)
+        write_history(str(tmp_path), EPOCHS[:1])
+        time.sleep(0.1)
+        assert "1 of 3" in capsys.readouterr().out

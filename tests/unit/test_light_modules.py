@@ -1,0 +1,37 @@
+import subprocess
+import sys
+
+LIGHT = """
+    bundle cli config errors evaluation findings formats histogram labels listing loader manifest page pictures
+    preprocess reader report results run settings solar_cells splits statistics storage tables terminal threshold
+    verification
+""".split()
+WITHOUT_RAY = ["scorer", "scoring", "training", "history", "verbs.train", "verbs.score", "verbs.calibrate"]
+
+
+def said(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def test_light_modules_load_neither_ray_nor_torch() -> None:
+    code = f"""
+import importlib, sys
+for name in {LIGHT}:
+    importlib.import_module("rayae." + name)
+    if "ray" in sys.modules or "torch" in sys.modules:
+        print(name)
+        break
+"""
+    assert said(code) == ""
+
+
+def test_all_but_on_ray_works_without_ray() -> None:
+    code = f"""
+import importlib, sys
+sys.modules["ray"] = None
+for name in {WITHOUT_RAY}:
+    importlib.import_module("rayae." + name)
+print("all imported")
+"""
+    assert said(code) == "all imported"

@@ -1,0 +1,261 @@
+import json
+from collections.abc import Sequence
+from html.parser import HTMLParser
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from rayae.evaluation import evaluate
+from rayae.page import named
+from rayae.report import COLUMNS, ReportPage, WorstPicture, compose, render
+from rayae.threshold import Threshold, conformal
+
+HOSTILE = [
+    "<script>alert(1)</script>.png",
+    '"><img src=x onerror=alert(1)>.png',
+    "' onmouseover='alert(1)",
+    "{{ 7 * 7 }}{% raw %}.png",
+    "javascript:alert(1)//https://example.com/a.png",
+    "</title></style><link rel=stylesheet href=https://example.com/a.css>",
+    "photo\u202egnp.exe",
+    "a\x00b\x1b[31mc\nd\u2028e\ufeff.png",
+    "x" * 1000,
+]
+VOID = {"meta", "img", "br", "hr", "input", "link"}
+URL_ATTRIBUTES = {
+    "src",
+    "href",
+    "action",
+    "data",
+    "poster",
+    "srcset",
+    "xlink:href",
+    "formaction",
+    "background",
+}
+
+
+class Seen(HTMLParser):
+    """What a browser would make of a page: elements, attributes, and the text of its body."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.open: list[str] = []
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attributes: Sequence[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attributes: Sequence[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open[-1:] != ["style"]:
+            self.text += data
+
+
+def results(scores: Sequence[float | None], cut: float | None = None, **columns: Sequence[Any]) -> pa.Table:
+    """Result rows with these scores; those without one are missing files."""
+    there = [score is not None for score in scores]
+    rows: dict[str, Any] = {
+        "image_id": pa.array(range(len(scores)), pa.int64()),
+        "uri": pa.array([f"/photos/{row}.png" for row in range(len(scores))], pa.string()),
+        "label": pa.nulls(len(scores), pa.string()),
+        "status": pa.array(["scored" if scored else "missing" for scored in there], pa.string()),
+        "error": pa.array([None if scored else "There is no such file." for scored in there], pa.string()),
+        "score": pa.array(scores, pa.float32()),
+        "p_value": pa.array([0.25 if scored else None for scored in there], pa.float64()),
+        "is_anomaly": pa.array([None if score is None or cut is None else score > cut for score in scores], pa.bool_()),
+        "bundle_id": ["0123456789ab"] * len(scores),
+        "threshold_id": pa.array([None if cut is None else "ba9876543210"] * len(scores), pa.string()),
+    }
+    table = pa.table(rows | {name: pa.array(values) for name, values in columns.items()})
+    assert tuple(table.column_names) == COLUMNS
+    return table
+
+
+def fixed(cut: float) -> Threshold:
+    words = "The cut was set by hand."
+    return Threshold("fixed", "mse", float(np.float32(cut)), None, None, None, None, None, 0.95, words, "0123456789ab")
+
+
+def record(rows: int, **changes: Any) -> dict[str, Any]:
+    created = "2026-11-22T21:04:09+00:00"
+    return {
+        "rayae": "0.1.0",
+        "created": created,
+        "bundle": "/b",
+        "images": "/photos",
+        "rows": rows,
+        "chunks": [0],
+    } | changes
+
+
+SUCCESS = {
+    "finished": "2026-11-22T21:05:00+00:00",
+    "statistics": {"seconds": {"fetch": 1.0, "model": 3.0}, "wall_seconds": 51.0, "images_per_second": 12.3},
+}
+
+
+def page_of(table: pa.Table, **parts: Any) -> ReportPage:
+    return compose("/runs/night", record(table.num_rows), SUCCESS, table, **parts)
+
+
+def picture(image_id: int, uri: str, side: int = 8) -> WorstPicture:
+    pixels = np.full((side, side, 1), 128, np.uint8)
+    return WorstPicture(image_id, uri, pixels, pixels, np.zeros((side, side), np.float32))
+
+
+def facts(page: ReportPage) -> dict[str, str]:
+    return {fact.name: fact.value for fact in page.run}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_name_is_shown_and_not_executed(name: str) -> None:
+    table = results([0.5, None], 0.4, uri=[name, name], label=[name, None], error=[None, name])
+    parts = {"pictures": [picture(0, name)], "notes": [name], "score_name": name}
+    rec = record(2, bundle=name, images=[name, name])
+    html = render(compose(f"/runs/{name}", rec, SUCCESS, table, threshold=fixed(0.4), **parts))
+
+    seen = Seen(html)
+    tags = {tag for tag, _ in seen.elements}
+    assert not tags & {"script", "link", "iframe", "object", "embed", "base", "form", "a", "foreignobject"}
+    for tag, attributes in seen.elements:
+        assert not [key for key in attributes if key.startswith("on")], tag
+        for key in URL_ATTRIBUTES & set(attributes):
+            assert (attributes[key] or "").startswith("data:image/png;base64,")
+    spelt = "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
+    assert seen.text.count(spelt) >= 8
+    assert all(c.isprintable() or c == "\n" for c in html)
+
+
+def test_the_page_forbids_every_request() -> None:
+    elements = Seen(render(page_of(results([0.5])))).elements
+    policies = [a["content"] for tag, a in elements if a.get("http-equiv") == "Content-Security-Policy"]
+    assert policies == ["default-src 'none'; img-src data:; style-src 'unsafe-inline'"]
+
+
+def test_what_cannot_be_seen_is_spelt_out_and_marked() -> None:
+    assert str(named("a\u202eb<")) == 'a<span class="escape">\\u202e</span>b&lt;'
+    assert str(named("é שלום \udcff")) == 'é שלום <span class="escape">\\udcff</span>'
+
+
+def test_the_golden_errors_are_counted() -> None:
+    page = page_of(results([0.002, 0.0015, 0.005, 0.0008, 0.007], 0.004), threshold=fixed(0.004))
+    assert page.headline == "2 of 5 scored images flagged (40 %)."
+    assert page.guarantee == "The cut was set by hand."
+    assert facts(page)["Threshold"] == "mse above 0.004"
+    assert facts(page)["Created"] == "2026-11-22 21:04:09 UTC"
+    assert facts(page)["Speed"] == "12 images/s over 51.0 s"
+    assert page.histogram is not None
+    assert [bar.flagged for bar in page.histogram.bars].count(True) == 2
+
+
+def test_every_status_has_its_count_and_share_and_failures_their_examples() -> None:
+    status = ["scored"] * 2 + ["missing"] * 7 + ["truncated"]
+    page = page_of(results([0.1, 0.2, *[None] * 8], 0.15, status=status), threshold=fixed(0.15))
+    counts = [(line.name, line.count, line.share) for line in page.statuses]
+    assert counts == [("scored", "2", "20 %"), ("missing", "7", "70 %"), ("truncated", "1", "10 %")]
+    assert [(kind.status, kind.count, len(kind.examples), kind.more) for kind in page.failures] == [
+        ("missing", "7", 5, True),
+        ("truncated", "1", 1, False),
+    ]
+    assert page.headline == "1 of 2 scored images flagged (50 %); 8 could not be scored."
+    assert page.flagged is not None
+    assert (page.flagged.count, page.flagged.share) == ("1", "50 %")
+
+
+def test_a_run_of_failures_alone_has_a_page() -> None:
+    page = page_of(results([None, None, None], 0.1), threshold=fixed(0.1))
+    assert page.headline == "None of 3 images could be scored."
+    assert page.histogram is None
+    assert page.flagged is None
+    text = Seen(render(page)).text
+    assert "No image has a score." in text
+    assert "nan" not in text.lower()
+
+
+def test_a_run_without_threshold_flags_nobody_and_says_so() -> None:
+    page = page_of(results([0.1, None]))
+    assert page.headline == "1 image scored and none judged, for want of a threshold; 1 could not be scored."
+    assert "flagged" not in Seen(render(page)).text
+
+
+def test_nothing_flagged_is_not_the_same_as_nobody_looked() -> None:
+    assert page_of(results([0.1, 0.2], 0.3)).headline == "0 of 2 scored images flagged (0 %)."
+
+
+def test_one_image_has_a_page() -> None:
+    page = page_of(results([0.1], 0.05), threshold=fixed(0.05), pictures=[picture(0, "/photos/0.png")])
+    assert page.headline == "1 of 1 scored image flagged (100 %)."
+    assert "nan" not in Seen(render(page)).text.lower()
+
+
+def test_an_unfinished_run_says_how_many_images_are_missing() -> None:
+    page = compose("/runs/night", record(10), None, results([0.1] * 4))
+    assert page.notes == ("Unfinished: 6 of 10 images have no result yet; the figures below are of the other 4.",)
+    assert facts(page)["Finished"] == "not yet"
+    assert not page.stages
+    complete = compose("/runs/night", record(4), None, results([0.1] * 4))
+    assert complete.notes == ("Unfinished: every image has its result, but the run was not closed.",)
+    assert page_of(results([0.1] * 4)).notes == ()
+
+
+def test_all_error_maps_share_one_scale() -> None:
+    dark, bright = np.zeros((4, 4), np.float32), np.full((4, 4), 0.5, np.float32)
+    pixels = np.zeros((4, 4, 3), np.uint8)
+    pictures = [WorstPicture(row, "a.png", pixels, pixels, errors) for row, errors in enumerate([bright, dark])]
+    page = page_of(results([0.5, 0.4]), pictures=pictures)
+    assert page.brightest == "0.5"
+    assert [[shown.name for shown in card.pictures] for card in page.worst] == [
+        ["original", "reconstruction", "error map"]
+    ] * 2
+    assert page.worst[0].pictures[2] != page.worst[1].pictures[2]
+
+
+def test_an_image_without_pictures_keeps_its_card_and_its_reason() -> None:
+    gone = WorstPicture(1, "/photos/1.png", reason="It could not be read again: there is no such file.")
+    page = page_of(results([0.1, 0.5], 0.3, label=[None, "defect"]), pictures=[gone])
+    card = page.worst[0]
+    assert (card.score, card.p_value, card.flagged, card.label) == ("0.5", "0.25", True, "defect")
+    assert card.pictures == ()
+    assert page.brightest is None
+    assert "It could not be read again: there is no such file." in Seen(render(page)).text
+
+
+def test_calibration_scores_stand_behind_the_bars() -> None:
+    calibration = np.linspace(0.1, 0.2, 50, dtype=np.float32)
+    threshold = conformal(calibration, score="mse", alpha=0.1, bundle_id="0123456789ab")
+    page = page_of(results([0.11, 0.12, 0.4], threshold.cut), threshold=threshold, calibration=calibration)
+    assert facts(page)["Rule"] == "conformal, aiming at 10 % of normal images, 50 images"
+    assert page.histogram is not None
+    assert page.histogram.outline is not None
+    assert "50 calibration images" in Seen(render(page)).text
+
+
+def test_the_evaluation_is_told_in_its_words_and_figures() -> None:
+    table = results([0.002, 0.0015, 0.005, 0.0008, 0.007], 0.004, label=["good", "good", "crack", "good", "crack"])
+    full = table.append_column("group", pa.nulls(5, pa.string())).append_column("size_bytes", pa.array([9, 8, 7, 6, 5]))
+    found = evaluate(full, primary="mse", scores=["mse"], cut=0.004, roles=[None, None, None, "train", None])
+    page = page_of(table, evaluation=json.loads(json.dumps(found.to_dict())))
+    assert page.evaluation is not None
+    assert page.evaluation.words == tuple(found.words)
+    ranking, at_cut, roles = page.evaluation.tables
+    assert ranking.rows[0][0] == "mse"
+    assert ranking.rows[0][1].startswith("1.000")
+    assert at_cut.rows[0] == ("recall", "1.000 (0.158 to 1.000)")
+    assert roles.rows[0] == ("train", "1", "0.0008", "0.0008")
+    assert roles.rows[1] == ("validation", "0", "–", "–")
+    text = Seen(render(page)).text
+    assert all(sentence in text for sentence in found.words)

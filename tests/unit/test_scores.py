@@ -1,0 +1,159 @@
+"""Errors of an image: each against an independent reference, on pictures that are hard for float32."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+from skimage.metrics import structural_similarity
+
+from rayae.scores import SCORE_NAMES, error_map, measure, smooth, ssim_error, worst_share
+
+SHAPE = (48, 64)
+
+
+def flat(value):
+    return np.full((1, *SHAPE), value)
+
+
+def random(seed, low=0.0, high=1.0, channels=1):
+    return np.random.default_rng(seed).uniform(low, high, (channels, *SHAPE))
+
+
+def ramp(channels=1):
+    return np.repeat(np.linspace(0, 1, SHAPE[1])[None, None].repeat(SHAPE[0], 1), channels, axis=0)
+
+
+def step(at, high):
+    return (ramp() > at) * high
+
+
+PAIRS = {
+    "random": (random(0), random(1)),
+    "random RGB": (random(0, channels=3), random(1, channels=3)),
+    "a good reconstruction": (random(0), 0.99 * random(0) + 0.005),
+    "structured": (ramp(), 0.99 * ramp() + 0.005),
+    "structured RGB": (ramp(3), np.sqrt(ramp(3))),
+    "steps": (step(0.5, 1.0), step(0.45, 0.98)),
+    "inverted": (random(0), 1 - random(0)),
+    "equal": (random(0), random(0)),
+    "equal and constant": (flat(1.0), flat(1.0)),
+    "constant, nearly": (flat(0.9), flat(0.9 + 1 / 255)),
+    "constant, bright": (flat(1.0), flat(0.7)),
+    "constant, far": (flat(1.0), flat(0.4)),
+    "dark": (random(0, 0, 0.004), random(1, 0, 0.004)),
+    "bright and flat": (random(0, 0.98, 0.981), random(1, 0.98, 0.981)),
+    "bright noise": (random(0, 0.95, 0.97), random(1, 0.95, 0.97)),
+    "black and white": (flat(0.0), flat(1.0)),
+}
+pairs = pytest.mark.parametrize(("a", "b"), PAIRS.values(), ids=PAIRS.keys())
+
+
+def as_batch(picture):
+    return torch.from_numpy(np.ascontiguousarray(picture)).float()[None]
+
+
+def measured(a, b):
+    return {name: values.item() for name, values in measure(as_batch(a), as_batch(b)).items()}
+
+
+def skimage_ssim(a, b):
+    a, b = np.float32(a).astype(np.float64), np.float32(b).astype(np.float64)
+    exact = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1.0}
+    return structural_similarity(a, b, channel_axis=0, **exact)
+
+
+@pairs
+def test_ssim_is_that_of_scikit_image(a, b):
+    assert 1 - measured(a, b)["ssim_error"] == pytest.approx(skimage_ssim(a, b), abs=1e-6)
+
+
+@pairs
+def test_a_small_ssim_error_has_four_good_digits(a, b):
+    """Printed as in the paper, float32 gives a flat bright picture 4e-4 too much, more than a good one has."""
+    assert measured(a, b)["ssim_error"] == pytest.approx(1 - skimage_ssim(a, b), rel=1e-4, abs=1e-9)
+
+
+@pairs
+def test_mse_and_mae_are_those_of_numpy(a, b):
+    difference = np.float32(a).astype(np.float64) - np.float32(b).astype(np.float64)
+    found = measured(a, b)
+    assert found["mse"] == pytest.approx((difference**2).mean(), rel=1e-5, abs=1e-12)
+    assert found["mae"] == pytest.approx(np.abs(difference).mean(), rel=1e-5, abs=1e-12)
+
+
+@pairs
+def test_the_worst_hundredth_is_that_of_scipy(a, b):
+    squared = ((np.float32(a).astype(np.float64) - np.float32(b)) ** 2).mean(0)
+    smoothed = np.sort(gaussian_filter(squared, 2.0, mode="mirror", radius=6).ravel())
+    worst = smoothed[-31:].mean()  # 31 is 1 % of 48 x 64, rounded up
+    assert measured(a, b)["mse_worst1"] == pytest.approx(worst, rel=1e-5, abs=1e-12)
+
+
+def test_the_error_map_is_that_of_scipy_and_shows_the_place():
+    a, b = random(0, channels=3), random(0, channels=3)
+    b[:, 20, 30] = 0
+    a[:, 20, 30] = 1
+    found = error_map(as_batch(a), as_batch(b)).numpy()
+    assert found.shape == (1, *SHAPE)
+    assert np.unravel_index(found[0].argmax(), SHAPE) == (20, 30)
+    wanted = gaussian_filter(((a - b) ** 2).mean(0), 2.0, mode="mirror", radius=6)
+    np.testing.assert_allclose(found[0], wanted, atol=1e-6)
+
+
+def test_smoothing_keeps_the_mean_level_to_the_border():
+    assert smooth(torch.full((1, 1, 32, 40), 0.25)).allclose(torch.tensor(0.25), atol=1e-6)
+
+
+@pytest.mark.parametrize(("values", "worst"), [(99, 1), (100, 1), (101, 2), (700, 7), (10000, 100)])
+def test_the_worst_hundredth_is_rounded_up(values, worst):
+    maps = torch.arange(values, dtype=torch.float64).reshape(1, 1, 1, -1)
+    assert worst_share(maps).item() == pytest.approx(values - (worst + 1) / 2)
+
+
+def test_there_is_one_float32_a_score_and_picture():
+    a, b = torch.rand(5, 3, 32, 48), torch.rand(5, 3, 32, 48)
+    found = measure(a, b)
+    assert tuple(found) == SCORE_NAMES
+    assert all(values.shape == (5,) and values.dtype == torch.float32 for values in found.values())
+
+
+def test_scores_are_not_clamped():
+    a = random(0)
+    assert measured(a, 1 - a)["ssim_error"] > 1
+    assert measured(flat(0.0), flat(3.0))["mse"] == pytest.approx(9)
+
+
+def test_equal_pictures_have_no_error_at_all():
+    assert set(measured(random(7), random(7)).values()) == {0.0}
+
+
+def test_scores_do_not_depend_on_the_other_pictures_of_the_batch_or_on_the_layout():
+    generator = torch.Generator().manual_seed(0)
+    a, b = torch.rand(9, 3, 32, 48, generator=generator), torch.rand(9, 3, 32, 48, generator=generator)
+    together = measure(a.contiguous(memory_format=torch.channels_last), b)
+    for name, values in together.items():
+        alone = torch.cat([measure(a[row : row + 1], b[row : row + 1])[name] for row in range(9)])
+        torch.testing.assert_close(values, alone, atol=1e-6, rtol=0)
+
+
+def test_bf16_around_them_does_not_reach_the_scores():
+    a, b = torch.rand(1, 1, 32, 32), torch.rand(1, 1, 32, 32)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = measure(a, b)
+    for name, values in measure(a, b).items():
+        torch.testing.assert_close(inside[name], values, atol=1e-7, rtol=0)
+
+
+def test_a_nan_in_one_picture_stays_in_its_row():
+    a, b = torch.rand(3, 1, 32, 32), torch.rand(3, 1, 32, 32)
+    b[1, 0, 5, 5] = torch.nan
+    for values in measure(a, b).values():
+        assert values.isnan().tolist() == [False, True, False]
+
+
+def test_the_ssim_error_can_be_trained_on_where_pictures_are_equal_or_flat():
+    for a in (torch.rand(2, 1, 32, 32), torch.ones(2, 1, 32, 32)):
+        b = a.clone().requires_grad_()
+        ssim_error(a, b).mean().backward()
+        assert b.grad.isfinite().all()
+        assert b.grad.abs().max() < 1e-4

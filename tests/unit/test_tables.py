@@ -1,0 +1,187 @@
+"""Tables that people bring: encodings, separators, types, and what is refused."""
+
+import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from rayae import tables
+from rayae.errors import DataError
+from rayae.manifest import complete, content_hash, write_manifest
+
+
+def written(folder: Path, name: str, content: str | bytes) -> str:
+    (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
+    return str(folder / name)
+
+
+def refusal(path: str) -> str:
+    with pytest.raises(DataError) as error:
+        tables.read_images(path)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"a.png\nsub/b.png\n/x/c.png\ns3://bucket/d.png\n",
+        b"\xef\xbb\xbfa.png\r\nsub/b.png\r\n\r\n/x/c.png\r\ns3://bucket/d.png",
+        b"\n\n  a.png\t\n./sub/../sub/b.png\n/x//c.png\n   \ns3://bucket/d.png/\n\n",
+    ],
+)
+def test_a_text_list_is_read_whatever_its_line_ends_marks_and_blanks(tmp_path: Path, text: bytes) -> None:
+    found = tables.read_images(written(tmp_path, "list.txt", text))
+    assert found["uri"].to_pylist() == [f"{tmp_path}/a.png", f"{tmp_path}/sub/b.png", "/x/c.png", "s3://bucket/d.png"]
+
+
+def test_a_text_list_may_hold_any_name_but_one_with_a_newline(tmp_path: Path) -> None:
+    names = [b"-x.png", b"~x.png", b"[ab].png", b"a,b;c.png", b"\"q'.png", "é🙂\u2028\x85.png".encode(), b"\xff.png"]
+    found = tables.read_images(written(tmp_path, "list.txt", b"\n".join(names)))["uri"].to_pylist()
+    assert found[:-1] == [f"{tmp_path}/{name.decode()}" for name in names[:-1]]
+    assert found[-1] == f"file://{tmp_path}/%FF.png"
+
+
+@pytest.mark.parametrize("text", ["a.png\n".encode("utf-16"), b"a\0.png"])
+def test_a_text_list_that_is_no_utf8_is_refused(tmp_path: Path, text: bytes) -> None:
+    path = written(tmp_path, "list.txt", text)
+    assert refusal(path) == f"images={path} is no text in UTF-8; write it with one path or URI a line, as UTF-8."
+
+
+def test_a_csv_keeps_known_columns_as_text_and_gives_others_the_type_of_their_values(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        "list.csv",
+        "\ufeffpath, group ,label,count,share,day,time,ok,note,size_bytes,nothing\r\n"
+        'a.png,007,0,1,0.5,2026-01-02,2026-01-02 03:04:05,true,"a\nb",10,\r\n'
+        'b.png,,,,,,,,"say ""x"", é",,\r\n',
+    )
+    found = tables.read_images(path)
+    assert found.to_pylist() == [
+        {
+            "uri": f"{tmp_path}/a.png",
+            "group": "007",
+            "label": "0",
+            "count": 1,
+            "share": 0.5,
+            "day": datetime.date(2026, 1, 2),
+            "time": datetime.datetime(2026, 1, 2, 3, 4, 5),
+            "ok": True,
+            "note": "a\nb",
+            "size_bytes": 10,
+            "nothing": None,
+        },
+        {"uri": f"{tmp_path}/b.png", "note": 'say "x", é'}
+        | dict.fromkeys(("group", "label", "count", "share", "day", "time", "ok", "size_bytes", "nothing")),
+    ]
+
+
+def test_a_list_with_dates_and_times_makes_a_manifest_that_opens_again(tmp_path: Path) -> None:
+    path = written(tmp_path, "list.csv", "uri,taken,clock\na.png,2026-01-02 03:04:05,10:00:00\n")
+    found = tables.read_images(path)
+    written_manifest = write_manifest(complete({n: found[n] for n in found.column_names}), str(tmp_path / "m.parquet"))
+    assert content_hash(written_manifest.read_unchanged()) == written_manifest.content_hash
+
+
+def test_uri_comes_before_path_and_the_listing_numbers_the_rows_itself(tmp_path: Path) -> None:
+    found = tables.read_images(written(tmp_path, "list.csv", "image_id,path,uri\n7,a.png,b.png\n"))
+    assert found.to_pydict() == {"uri": [f"{tmp_path}/b.png"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("name,label\na,b\n", "images={} has no column `uri` or `path`; its columns are name, label."),
+        ("Path\na\n", "images={} has no column `uri` or `path`; its columns are Path."),
+        ("path;label\na;b\n", "{} separates its columns by ';'; write it with commas."),
+        ("path\tlabel\na\tb\n", "{} separates its columns by '\\t'; write it with commas."),
+        ("path,x,x\na,1,2\n", "{} has the column 'x' twice; give each column a name of its own."),
+        (
+            ",path\n0,a\n",
+            "{} has a column without a name (pandas writes its index so; give it `index=False`).",
+        ),
+        ("path,x\na,1\n,2\n,3\n", "images={}: the column `path` has 2 empty value(s)."),
+        ("", "{} cannot be read as a CSV in UTF-8 with a header and commas: Empty CSV file."),
+    ],
+)
+def test_a_csv_that_is_no_list_is_refused_with_the_reason(tmp_path: Path, text: str, sentence: str) -> None:
+    path = written(tmp_path, "list.csv", text)
+    assert refusal(path) == sentence.format(path)
+
+
+@pytest.mark.parametrize("text", [b"path\n\xe9.png\n", "path\na\n".encode("utf-16"), b"path,x\na\nb,1,2\n"])
+def test_a_csv_in_another_encoding_or_with_uneven_rows_is_refused(tmp_path: Path, text: bytes) -> None:
+    path = written(tmp_path, "list.csv", text)
+    assert refusal(path).startswith(f"{path} cannot be read as a CSV in UTF-8 with a header and commas: ")
+
+
+def test_sizes_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, "list.csv", "path,size_bytes\na,12 KB\n")
+    assert refusal(path).startswith(f"images={path}: the column `size_bytes` cannot be read as int64: ")
+
+
+def a_parquet(folder: Path, **columns: Any) -> str:
+    path = str(folder / "list.parquet")
+    pq.write_table(pa.table({"uri": ["a.png", "s3://b/c.png"]} | columns), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (pa.array([1, None], pa.int8()), pa.int8()),
+        (pa.array([2**63, None], pa.uint64()), pa.uint64()),
+        (pa.array([1.5, None], pa.float32()), pa.float32()),
+        (pa.array(["x", None], pa.large_string()), pa.string()),
+        (pa.array(["x", None]).dictionary_encode(), pa.string()),
+        (pa.array([1, None], pa.timestamp("s")), pa.timestamp("ms")),
+        (pa.array([1, None], pa.timestamp("ns", "UTC")), pa.timestamp("ns", "UTC")),
+        (pa.array([1, None], pa.date64()), pa.date32()),
+        (pa.array([1, None], pa.time32("s")), pa.time32("ms")),
+        (pa.nulls(2), pa.string()),
+        (pa.array([True, None]), pa.bool_()),
+    ],
+)
+def test_own_columns_of_a_parquet_keep_a_plain_type_and_their_values(
+    tmp_path: Path, values: pa.Array, kind: pa.DataType
+) -> None:
+    found = tables.read_images(a_parquet(tmp_path, own=values))
+    assert found["uri"].to_pylist() == [f"{tmp_path}/a.png", "s3://b/c.png"]
+    assert found["own"].type == kind
+    assert found["own"].is_valid().to_pylist() == values.is_valid().to_pylist()
+    again = write_manifest(complete({n: found[n] for n in found.column_names}), str(tmp_path / "m.parquet"))
+    assert again.read_unchanged()["own"].type == kind
+
+
+@pytest.mark.parametrize("values", [[b"\x89PNG", None], [[1, 2], None], [{"bytes": b"x"}, None]])
+def test_columns_that_are_no_plain_values_are_refused(tmp_path: Path, values: list[Any]) -> None:
+    path = a_parquet(tmp_path, image=pa.array(values))
+    kind = pq.read_schema(path).field("image").type
+    assert refusal(path) == (
+        f"{path}: the column 'image' has the type {kind}; leave it out: a column of your own "
+        "holds text, numbers, dates or truth values."
+    )
+
+
+def test_labels_and_groups_of_a_parquet_become_text(tmp_path: Path) -> None:
+    found = tables.read_images(a_parquet(tmp_path, label=[0, 1], group=[True, None], size_bytes=[1.0, None]))
+    assert found.to_pydict() | {"uri": None} == {
+        "uri": None,
+        "label": ["0", "1"],
+        "group": ["true", None],
+        "size_bytes": [1, None],
+    }
+
+
+def test_a_null_uri_in_a_parquet_is_refused(tmp_path: Path) -> None:
+    path = a_parquet(tmp_path, uri=pa.array(["a", None]))
+    assert refusal(path) == f"images={path}: the column `uri` has 1 empty value(s)."
+
+
+def test_a_parquet_that_is_damaged_is_refused(tmp_path: Path) -> None:
+    path = a_parquet(tmp_path)
+    data = Path(path).read_bytes()
+    Path(path).write_bytes(data[: len(data) // 2])
+    assert refusal(path).startswith(f"{path} cannot be read as Parquet (")

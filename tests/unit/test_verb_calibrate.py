@@ -1,0 +1,89 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rayae.bundle import Bundle
+from rayae.cli import main
+from tests.conftest import write_pictures
+
+
+@pytest.fixture
+def mine(bundle: Path, tmp_path: Path) -> Path:
+    """A copy of the bundle that a test may change."""
+    return Path(shutil.copytree(bundle, tmp_path / "bundle"))
+
+
+def calibrate(bundle: Path, *words: str) -> int:
+    return main(["calibrate", str(bundle), "placement=inline", *words])
+
+
+def test_other_images_give_another_threshold_of_the_same_model(mine: Path, tmp_path: Path) -> None:
+    before = Bundle.open(str(mine))
+    old = before.threshold
+    images = write_pictures(tmp_path / "fresh", 60, seed=9)
+    assert calibrate(mine, f"images={images}", "alpha=0.1") == 0
+    after = Bundle.open(str(mine))
+    assert after.bundle_id == before.bundle_id
+    assert after.threshold is not None
+    assert old is not None
+    assert after.threshold.id != old.id
+    assert (after.threshold.n, after.threshold.k, after.threshold.alpha) == (60, 55, 0.1)
+    assert after.calibration is not None
+    assert np.float32(after.threshold.cut) == after.calibration[54]
+    assert not (mine / "calibrating").exists()
+
+
+def test_images_that_it_was_trained_on_are_refused(
+    mine: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert calibrate(mine, f"images={pictures}", "labels=folder") == 1
+    said = capsys.readouterr().err
+    assert "error: 192 of the 240 calibration images were used to train the bundle, the first is " in said
+    assert said.endswith("their errors are too small to set a cut by. Calibrate on images that it has not seen.\n")
+
+
+def test_images_that_it_was_trained_on_are_known_under_other_names(
+    mine: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, path in enumerate(sorted((pictures / "good").iterdir())[:60]):
+        (tmp_path / "copies").mkdir(exist_ok=True)
+        shutil.copyfile(path, tmp_path / "copies" / f"renamed{number}.png")
+    assert calibrate(mine, f"images={tmp_path / 'copies'}") == 1
+    assert "calibration images were used to train the bundle" in capsys.readouterr().err
+
+
+def test_too_few_images_are_refused_before_they_are_scored(
+    mine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = write_pictures(tmp_path / "few", 18, seed=9)
+    assert calibrate(mine, f"images={images}") == 1
+    assert capsys.readouterr().err == (
+        "error: rule=conformal with alpha=0.05 needs 19 held-out normal images, and there are 18: give more images, "
+        "alpha=0.053 or more, rule=fixed with a cut of your own, or rule=none for scores without flags.\n"
+    )
+
+
+def test_a_fixed_cut_needs_no_images_and_keeps_the_calibration_scores(mine: Path) -> None:
+    before = Bundle.open(str(mine))
+    assert calibrate(mine, "rule=fixed", "cut=0.004") == 0
+    after = Bundle.open(str(mine))
+    assert after.threshold is not None
+    assert after.threshold.cut == float(np.float32(0.004))
+    assert after.record["calibration"] == before.record["calibration"]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["rule=fixed"], "rule=fixed needs cut=, a value of the primary score above which an image is flagged."),
+        (["cut=0.1"], "cut=0.1 is only used by rule=fixed, and the rule is conformal."),
+        ([], "rule=conformal needs images=, held-out normal images that the model was not trained on."),
+    ],
+)
+def test_a_rule_without_what_it_needs_is_refused(
+    mine: Path, words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert calibrate(mine, *words) == 2
+    assert capsys.readouterr().err == f"error: {sentence}\n"

@@ -1,0 +1,120 @@
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image as Pillow
+
+from rayae import autoencoder, bundle, storage
+from rayae.bundle import Bundle
+from rayae.manifest import complete, plan_chunks, sizes_of, write_manifest
+from rayae.preprocess import Preprocess
+from rayae.results import Judge, Outcome, Status, chunk_bytes, result_table, summarise
+from rayae.run import Run
+from rayae.settings import ReportSettings
+from rayae.threshold import conformal
+from rayae.verbs.report import report
+from rayae.verbs.score import plan_run
+
+NETWORK = {"kind": "convolutional", "channels": 1, "height": 32, "width": 32, "base_width": 8, "latent": 4}
+SCORES = [0.01, 0.09, 0.03, 0.05, None]
+
+
+@pytest.fixture
+def calibrated(tmp_path: Path) -> Bundle:
+    """A bundle with an untrained network and a cut of 0.04."""
+    images = pa.table({"uri": ["t.png"], "size_bytes": [1], "digest": ["0"], "group": ["g"], "split": ["train"]})
+    made = bundle.create(
+        str(tmp_path / "bundle"),
+        weights=autoencoder.save(autoencoder.build(NETWORK)),
+        network=NETWORK,
+        preprocess=Preprocess("grey", 32, 32),
+        scores=["mse"],
+        primary_score="mse",
+        precision="float32",
+        training={"images": {"train": 1}, "best_epoch": 1, "epochs_done": 1},
+        training_images=images,
+    )
+    return calibrate(made, np.linspace(0.001, 0.04, 30))
+
+
+def calibrate(made: Bundle, scores: np.ndarray) -> Bundle:
+    known = scores.astype(np.float32)
+    uris = [f"c{row}.png" for row in range(len(known))]
+    table = pa.table({"uri": uris, "group": uris, "digest": uris, "mse": known, "score": known})
+    return bundle.calibrated(made, table, conformal(known, score="mse", alpha=0.05, bundle_id=made.bundle_id))
+
+
+@pytest.fixture
+def run(tmp_path: Path, calibrated: Bundle) -> Run:
+    """A finished run over four real pictures and a file that is not there."""
+    paths = [str(tmp_path / f"{row}.png") for row in range(len(SCORES))]
+    rng = np.random.default_rng(0)
+    for path in paths[:-1]:
+        Pillow.fromarray(rng.integers(0, 256, (40, 40), dtype=np.uint8)).save(path)
+    sizes = [*(Path(path).stat().st_size for path in paths[:-1]), None]
+    images = complete({"uri": paths, "size_bytes": pa.array(sizes, pa.int64())})
+    manifest = write_manifest(images, str(tmp_path / "run" / "manifest.parquet"))
+    chunks = plan_chunks(sizes_of(images), None)
+    made = plan_run(str(tmp_path / "run"), manifest, calibrated, chunks, {"images": str(tmp_path), "settings": {}})
+    status = [Status.MISSING if score is None else Status.SCORED for score in SCORES]
+    error = ["There is no such file." if score is None else None for score in SCORES]
+    scores = {"mse": np.array([0 if score is None else score for score in SCORES], np.float32)}
+    judge = Judge("mse", calibrated.bundle_id, calibrated.threshold, calibrated.calibration)
+    table = result_table(images, Outcome(status, error, [40] * 5, [40] * 5, sizes, scores), judge)
+    data = chunk_bytes(table, summarise(0, table, {"model": 1.0}), made.record["fingerprint_hash"])
+    storage.write_bytes(made.chunk_uri(0), data)
+    made.finish({"seconds": {"model": 1.0}, "wall_seconds": 1.0, "images_per_second": 5.0})
+    return made
+
+
+def written(run: Run, worst: int = 12) -> str:
+    report(ReportSettings(run=run.uri, worst=worst))
+    return Path(run.uri, "report.html").read_text()
+
+
+def test_the_highest_scores_come_first_with_their_pictures(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    html = written(run, worst=3)
+    assert re.findall(r"<h3 class=\"rank\">\d</h3><b>([\d.]+)</b>", html) == ["0.09", "0.05", "0.03"]
+    assert html.count("data:image/png;base64,") == 9
+    assert "2 of 4 scored images flagged (50 %); 1 could not be scored." in html
+    assert "30 calibration images" in html
+    assert capsys.readouterr().out == f"report: {run.uri}/report.html\n"
+
+
+def test_an_image_that_changed_or_went_is_listed_with_the_reason(run: Run) -> None:
+    Path(run.uri).with_name("1.png").unlink()
+    html = written(run)
+    assert "It could not be read again: " in html
+    assert html.count("data:image/png;base64,") == 9
+
+
+def test_no_pictures_when_none_are_asked_for(run: Run) -> None:
+    assert "data:image/png" not in written(run, worst=0)
+
+
+def test_without_its_bundle_a_run_keeps_its_report_and_its_cut(
+    run: Run, calibrated: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage.remove(calibrated.uri)
+    html = written(run)
+    assert "There are no pictures on this page, since the bundle cannot be opened: " in html
+    assert "data:image/png" not in html
+    assert "cut 0.04" in html
+    assert "calibration images, scaled" not in html
+    assert capsys.readouterr().err.startswith("warning: There are no pictures")
+
+
+def test_the_cut_is_that_of_the_run_when_the_bundle_was_calibrated_again(run: Run, calibrated: Bundle) -> None:
+    calibrate(calibrated, np.linspace(1, 2, 40))
+    html = written(run)
+    assert "cut 0.04" in html
+    assert "calibration images, scaled" not in html
+    assert html.count("data:image/png;base64,") == 12
+
+
+def test_the_page_is_written_where_it_is_asked_for(run: Run, tmp_path: Path) -> None:
+    report(ReportSettings(run=run.uri, out=str(tmp_path / "elsewhere" / "page.html"), worst=1))
+    assert (tmp_path / "elsewhere" / "page.html").read_text().startswith("<!doctype html>")
+    assert not Path(run.uri, "report.html").exists()

@@ -1,0 +1,125 @@
+"""`rayae score` without Ray: plan, resume, refusal, bad inputs; the chain itself is in `test_scoring`."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from rayae.cli import main
+from rayae.run import Run
+from tests.conftest import write_pictures
+
+
+def score(images: Path, bundle: Path, out: Path, *words: str) -> int:
+    return main(["score", f"images={images}", f"bundle={bundle}", f"out={out}", "placement=inline", *words])
+
+
+def test_the_readme_reads_the_results_in_three_lines(pictures: Path, bundle: Path, tmp_path: Path) -> None:
+    assert score(pictures, bundle, tmp_path / "run", "labels=folder") == 0
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    code = readme.split("```python\n")[1].split("```")[0]
+    assert len([line for line in code.splitlines() if line]) == 3
+    seen: dict[str, pd.DataFrame] = {}
+    exec(code.replace("/data/run", str(tmp_path / "run")).replace("print(", "seen = ("), {}, seen)
+    assert len(seen["rows"]) == 264
+    assert seen["seen"]["score"].is_monotonic_decreasing
+
+
+def test_an_unfinished_run_does_the_rest_and_only_the_rest(pictures: Path, bundle: Path, tmp_path: Path) -> None:
+    assert score(pictures, bundle, tmp_path / "run", "chunk_images=40") == 0
+    before = Run.open(str(tmp_path / "run")).results()
+    chunks = sorted((tmp_path / "run" / "chunks").iterdir())
+    untouched = {path: path.stat().st_mtime_ns for path in chunks if path != chunks[2]}
+    chunks[2].unlink()
+    (tmp_path / "run" / "_SUCCESS.json").unlink()
+    assert main(["score", str(tmp_path / "run"), "placement=inline"]) == 0
+    assert {path: path.stat().st_mtime_ns for path in untouched} == untouched
+    assert Run.open(str(tmp_path / "run")).results().equals(before)
+
+
+def test_another_bundle_is_refused_with_the_difference(
+    pictures: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert score(pictures, bundle, tmp_path / "run") == 0
+    other = tmp_path / "other"
+    shutil.copytree(bundle, other)
+    assert main(["calibrate", str(other), "rule=fixed", "cut=0.5"]) == 0
+    capsys.readouterr()
+    assert score(pictures, other, tmp_path / "run") == 1
+    said = capsys.readouterr().err
+    assert f"error: {tmp_path}/run holds a run of another plan, so its rows would not mean the same:\n" in said
+    assert "  threshold: the run has " in said
+    assert "bundle: the run" not in said
+
+
+def test_an_image_more_is_another_plan(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = write_pictures(tmp_path / "images", 20)
+    assert score(images, bundle, tmp_path / "run") == 0
+    shutil.copy(images / "good" / "part0000.png", images / "good" / "part9999.png")
+    assert score(images, bundle, tmp_path / "run") == 1
+    said = capsys.readouterr().err
+    assert "images: the run has 20, asked is 21" in said
+    assert "part9999.png" in said
+
+
+def test_what_is_missing_is_said_before_anything_is_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["score", f"out={tmp_path / 'run'}"]) == 2
+    needed = "so scoring also needs images= and bundle=."
+    assert capsys.readouterr().err == f"error: {tmp_path}/run holds no run yet, {needed}\n"
+    assert not (tmp_path / "run").exists()
+
+
+def test_bad_inputs_keep_their_rows_and_cost_no_neighbour(bundle: Path, tmp_path: Path) -> None:
+    images = write_pictures(tmp_path / "images", 6) / "good"
+    whole = (images / "part0000.png").read_bytes()
+    (images / "part0000b.png").write_bytes(whole[: len(whole) // 2])
+    (images / "part0001b.png").write_bytes(b"")
+    (images / "part0002b.jpg").write_bytes(b"<!DOCTYPE html><title>503</title>")
+    (images / "part0003b.png").symlink_to(tmp_path / "nowhere.png")
+    undisturbed = write_pictures(tmp_path / "undisturbed", 6) / "good"
+    assert score(images, bundle, tmp_path / "run", "micro_batch=4") == 0
+    assert score(undisturbed, bundle, tmp_path / "alone", "micro_batch=4") == 0
+    rows = pd.read_parquet(tmp_path / "run" / "chunks")
+    assert rows["status"].tolist() == [
+        "scored", "truncated", "scored", "empty", "scored", "not_an_image", "scored", "missing", "scored", "scored",
+    ]  # fmt: skip
+    failed = rows[rows["status"] != "scored"]
+    assert failed[["score", "mse", "p_value", "is_anomaly"]].isna().all(axis=None)
+    assert failed["error"].str.endswith(".").all()
+    alone = pd.read_parquet(tmp_path / "alone" / "chunks")
+    assert rows[rows["status"] == "scored"]["mse"].tolist() == pytest.approx(alone["mse"].tolist(), rel=1e-2)
+
+
+def test_user_columns_are_carried_to_the_results(bundle: Path, tmp_path: Path) -> None:
+    images = write_pictures(tmp_path / "images", 3)
+    lines = ["path,label,shift,weight_g", "good/part0000.png,good,007,1.5", "good/part0002.png,,008,"]
+    (tmp_path / "labels.csv").write_text("\n".join(lines) + "\n")
+    assert score(images, bundle, tmp_path / "run", f"labels={tmp_path}/labels.csv") == 0
+    rows = pd.read_parquet(tmp_path / "run" / "chunks")
+    assert rows["label"].fillna("none").tolist() == ["good", "none", "none"]
+    assert rows["weight_g"].tolist()[0] == 1.5
+    assert rows.columns.tolist()[:6] == ["image_id", "uri", "label", "group", "shift", "weight_g"]
+
+
+def test_a_bundle_without_a_threshold_gives_scores_and_null_flags(
+    pictures: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(bundle, other)
+    assert main(["calibrate", str(other), "rule=none"]) == 0
+    assert score(pictures, other, tmp_path / "run") == 0
+    assert "has no threshold: `is_anomaly` will be null" in capsys.readouterr().err
+    rows = pd.read_parquet(tmp_path / "run" / "chunks")
+    assert rows["is_anomaly"].isna().all()
+    assert rows["score"].notna().all()
+    assert main(["verify", str(tmp_path / "run")]) == 0
+
+
+def test_the_record_has_no_more_than_it_needs(pictures: Path, bundle: Path, tmp_path: Path) -> None:
+    assert score(pictures, bundle, tmp_path / "run", "chunk_images=100") == 0
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["chunks"] == [0, 100, 200]
+    assert record["rows"] == 264
+    assert record["settings"]["chunk_images"] == 100

@@ -1,0 +1,97 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from rayae.bundle import Bundle
+from rayae.cli import main
+from rayae.labels import labelled_images
+from tests.conftest import SMALL_TRAINING, write_pictures
+
+
+def train(images: Path | str, out: Path, *words: str) -> int:
+    return main(["train", f"images={images}", f"out={out}", "placement=inline", "epochs=1", *SMALL_TRAINING, *words])
+
+
+def test_only_normal_images_are_trained_on(bundle: Path) -> None:
+    used = Bundle.open(str(bundle)).training_images()
+    assert used.num_rows == 240
+    assert {uri.rsplit("/", 2)[1] for uri in used["uri"].to_pylist()} == {"good"}
+
+
+def test_neighbours_stay_on_one_side(bundle: Path) -> None:
+    sides = Bundle.open(str(bundle)).training_images()["split"].to_pylist()
+    runs = [sides[first : first + 12] for first in range(0, 240, 12)]
+    assert all(len(set(run)) == 1 for run in runs)
+
+
+def test_the_column_split_decides(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "images", 60)
+    lines = ["path,label,split"]
+    for number in range(60):
+        side = "train" if number < 30 else "calibration" if number < 55 else "test"
+        lines.append(f"good/part{number:04}.png,good,{side}")
+    (tmp_path / "labels.csv").write_text("\n".join(lines) + "\n")
+    assert train(tmp_path / "images", tmp_path / "bundle", f"labels={tmp_path}/labels.csv") == 0
+    used = Bundle.open(str(tmp_path / "bundle")).training_images().to_pandas()
+    assert used["split"].value_counts().to_dict() == {"train": 27, "calibration": 25, "validation": 3}
+    assert used[used["split"] == "calibration"]["uri"].str.extract(r"(\d{4})")[0].astype(int).between(30, 54).all()
+
+
+def test_too_few_images_to_calibrate_are_refused_before_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(write_pictures(tmp_path / "images", 40), tmp_path / "bundle") == 1
+    assert "needs 19 held-out normal images, and there are 8" in capsys.readouterr().err
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_without_a_rule_few_images_make_a_bundle_without_a_threshold(tmp_path: Path) -> None:
+    assert train(write_pictures(tmp_path / "images", 40), tmp_path / "bundle", "rule=none") == 0
+    assert Bundle.open(str(tmp_path / "bundle")).threshold is None
+
+
+def test_labels_without_a_normal_image_are_refused(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(pictures / "scratch", tmp_path / "bundle", "labels=folder") == 1
+    assert capsys.readouterr().err == "error: no image is labelled `good` or `normal`; the labels are scratch.\n"
+
+
+def test_a_broken_image_is_left_out_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = write_pictures(tmp_path / "images", 100)
+    table, _ = labelled_images(str(images), None)
+    for uri in table["uri"].to_pylist():
+        if uri.endswith("part0050.png"):
+            Path(uri).write_bytes(b"")
+    assert train(images, tmp_path / "bundle") == 0
+    assert "left out: image 50: empty: " in capsys.readouterr().out
+
+
+def test_too_many_broken_images_stop_the_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = write_pictures(tmp_path / "images", 100)
+    for path in sorted((images / "good").iterdir())[::4]:
+        path.write_bytes(b"")
+    assert train(images, tmp_path / "bundle") == 1
+    assert "images failed, more than max_failed_fraction=0.1 allows" in capsys.readouterr().err
+    assert not Bundle.exists(str(tmp_path / "bundle"))
+
+
+def test_a_training_cut_short_before_calibration_is_calibrated(bundle: Path, pictures: Path, tmp_path: Path) -> None:
+    mine = Path(shutil.copytree(bundle, tmp_path / "bundle"))
+    assert main(["calibrate", str(mine), "rule=none"]) == 0
+    record = json.loads((mine / "bundle.json").read_text())
+    assert record["threshold"] is None
+    words = ["train", f"images={pictures}", "labels=folder", f"out={mine}", "epochs=3", "placement=inline"]
+    assert main([*words, *SMALL_TRAINING]) == 0
+    again, whole = Bundle.open(str(mine)).threshold, Bundle.open(str(bundle)).threshold
+    assert again == whole
+
+
+def test_pictures_that_do_not_fit_are_refused_with_the_sum(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rayae.verbs.train.os.sysconf", lambda name: 256 if name == "SC_PAGE_SIZE" else 500)
+    assert train(pictures / "good", tmp_path / "bundle") == 1
+    assert capsys.readouterr().err.startswith("error: 192 images x 32 x 32 x 1 bytes are 0.0 GB of pixels, and the")
