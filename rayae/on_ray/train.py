@@ -23,6 +23,8 @@ from rayae.training import Epoch, Result, TrainingPlan, fit, result_of
 
 CHECKPOINT = "checkpoint.pt"
 CHECKPOINTS_KEPT = 2
+SECONDS_BETWEEN_POLLS = "0.2"
+"""Ray Train takes the report of an epoch at its next poll, and workers wait for that: 2 s by default, for any epoch."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ def train_on_ray(
     plan: TrainingPlan, images: Dataset, share: Share, workers: Workers, *, folder: str, name: str, max_failures: int
 ) -> Result:
     """Train on the cluster. A run of this name in the folder, which must be of the same plan, is gone on with."""
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", SECONDS_BETWEEN_POLLS)
     trainer = TorchTrainer(
         _work,
         train_loop_config={"plan": plan, "share": share, "folder": folder},

@@ -10,7 +10,7 @@ from rayae.bundle import Bundle
 from tests.conftest import SMALL_TRAINING
 from tests.faults.processes import descendants, ends_well, kill_one, start, wait_for
 
-EPOCHS = 30
+EPOCHS = 25
 
 
 def words(pictures: Path, out: Path, *more: str) -> list[str]:
