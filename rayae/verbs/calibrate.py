@@ -10,12 +10,11 @@ from rayae.bundle import Bundle
 from rayae.errors import ConfigError, DataError
 from rayae.labels import labelled_images
 from rayae.loader import digest_of
-from rayae.manifest import is_normal, plan_chunks, write_manifest
+from rayae.manifest import content_hash, is_normal, plan_chunks, sizes_of, write_manifest
 from rayae.reader import Reader
-from rayae.results import Status
-from rayae.run import MANIFEST, Run
-from rayae.settings import CalibrateSettings, CalibrationSettings, RuleSettings
-from rayae.splits import groups_of
+from rayae.results import Status, user_columns
+from rayae.run import MANIFEST, Run, short_hash
+from rayae.settings import CalibrateSettings, CalibrationSettings, RuleSettings, RunnerSettings
 from rayae.terminal import say
 from rayae.threshold import Threshold, conformal, conformal_needs, fixed
 from rayae.verbs.score import complete, failure_budget, fingerprint, plan_run
@@ -48,13 +47,13 @@ def calibrate(settings: CalibrateSettings) -> None:
 
 def calibrate_on(bundle: Bundle, images: pa.Table, settings: CalibrationSettings) -> Bundle:
     """Score these images with the bundle, keep their scores in it, and choose its threshold."""
-    run = _workplace(bundle, images)
+    run = _workplace(bundle, images, settings)
     complete(run, bundle, settings)
     scored = run.results()
     scored = scored.filter(pc.equal(scored["status"], Status.SCORED.value))
     calibration = scored.select(["uri", "group", *bundle.scores, "score"])
-    changed = _commit(bundle, calibration, settings, groups=len(np.unique(groups_of(images))))
-    storage.remove(run.uri)
+    changed = _commit(bundle, calibration, settings)
+    storage.remove(storage.join(bundle.uri, WORKPLACE))
     return changed
 
 
@@ -111,37 +110,33 @@ def refuse_trained(bundle: Bundle, images: pa.Table, reader: Reader) -> None:
         )
 
 
-def _workplace(bundle: Bundle, images: pa.Table) -> Run:
-    """A run over the calibration images in the bundle's directory; one that was cut short is gone on with."""
-    uri = storage.join(bundle.uri, WORKPLACE)
+def _workplace(bundle: Bundle, images: pa.Table, settings: RunnerSettings) -> Run:
+    """A run over the calibration images in the bundle's directory, named by its plan: one cut short is gone on with."""
     table = images.set_column(0, "image_id", pa.array(range(images.num_rows), pa.int64()))
-    own = [name for name in table.column_names if name in bundle.scores]
-    manifest = write_manifest(table.drop_columns(own), storage.join(uri, MANIFEST))
-    chunks = plan_chunks(manifest.sizes(), None)
+    table = table.drop_columns(user_columns(table.column_names))
+    firsts = [chunk.first for chunk in plan_chunks(sizes_of(table), None)]
+    found = fingerprint(content_hash(table), table.num_rows, bundle, firsts, settings)
+    uri = storage.join(bundle.uri, WORKPLACE, short_hash(found))
     if Run.exists(uri):
-        run = Run.open(uri)
-        firsts = [chunk.first for chunk in chunks]
-        if run.fingerprint == fingerprint(manifest.content_hash, bundle, firsts, manifest.rows):
-            return run
-        storage.remove(uri)
-        manifest = write_manifest(table.drop_columns(own), storage.join(uri, MANIFEST))
-    return plan_run(uri, manifest, bundle, chunks, {})
+        return Run.open(uri)
+    write_manifest(table, storage.join(uri, MANIFEST))
+    return plan_run(uri, bundle, firsts, found, {})
 
 
-def _commit(bundle: Bundle, calibration: pa.Table | None, settings: RuleSettings, groups: int | None = None) -> Bundle:
-    threshold = _choose(bundle, calibration, settings, groups)
+def _commit(bundle: Bundle, calibration: pa.Table | None, settings: RuleSettings) -> Bundle:
+    threshold = _choose(bundle, calibration, settings)
     changed = bundles.calibrated(bundle, calibration, threshold)
     say(f"threshold: {threshold.guarantee}" if threshold else "no threshold (rule=none): flags will be null")
     return changed
 
 
-def _choose(
-    bundle: Bundle, calibration: pa.Table | None, settings: RuleSettings, groups: int | None
-) -> Threshold | None:
+def _choose(bundle: Bundle, calibration: pa.Table | None, settings: RuleSettings) -> Threshold | None:
     scores = None if calibration is None else calibration["score"].to_numpy().astype(np.float32)
+    named = [] if calibration is None else calibration["group"].drop_null().unique().to_pylist()
     about = {"score": bundle.primary_score, "bundle_id": bundle.bundle_id}
+    groups, confidence = len(named) or None, settings.confidence
     if settings.rule == "fixed" and settings.cut is not None:
-        return fixed(settings.cut, calibration=scores, confidence=settings.confidence, groups=groups, **about)
+        return fixed(settings.cut, calibration=scores, confidence=confidence, groups=groups, **about)
     if settings.rule == "conformal" and scores is not None:
-        return conformal(scores, alpha=settings.alpha, confidence=settings.confidence, groups=groups, **about)
+        return conformal(scores, alpha=settings.alpha, confidence=confidence, groups=groups, **about)
     return None

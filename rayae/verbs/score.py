@@ -7,7 +7,7 @@ from typing import Any
 
 from rayae import results, storage
 from rayae.bundle import Bundle
-from rayae.errors import ConfigError, RunError
+from rayae.errors import ConfigError, RunError, TooManyFailures
 from rayae.labels import labelled_images
 from rayae.listing import refuse_reserved
 from rayae.manifest import Chunk, Manifest, changes, content_hash, plan_chunks, sizes_of, write_manifest
@@ -24,9 +24,14 @@ def score(settings: ScoreSettings) -> None:
     assert settings.out is not None
     failure_budget(settings)
     out = storage.absolute(settings.out)
-    run = _resume(settings, out) if Run.exists(out) else _start(settings, out)
-    bundle = Bundle.open(settings.bundle or run.bundle_uri)
-    if bundle.threshold is None:
+    if Run.exists(out):
+        run = Run.open(out)
+        settings = _inherited(settings, run)
+        bundle = Bundle.open(settings.bundle or run.bundle_uri)
+        _refuse_other_plan(run, bundle, settings)
+    else:
+        run, bundle = _start(settings, out)
+    if run.threshold is None:
         warn(f"the bundle {bundle.uri} has no threshold: `is_anomaly` will be null; `rayae calibrate` chooses one.")
     statistics = complete(run, bundle, settings, settings.micro_batch)
     _show(run, statistics, settings)
@@ -83,24 +88,25 @@ def decode_threads(settings: RunnerSettings) -> int:
     return cpus + 2
 
 
-def plan_run(uri: str, manifest: Manifest, bundle: Bundle, chunks: list[Chunk], about: Mapping[str, Any]) -> Run:
-    """Write the record of a new run over a manifest that lies in its directory."""
-    found = fingerprint(manifest.content_hash, bundle, [chunk.first for chunk in chunks], manifest.rows)
+def plan_run(uri: str, bundle: Bundle, firsts: list[int], found: Mapping[str, Any], about: Mapping[str, Any]) -> Run:
+    """Write the record of a new run, with the fingerprint `found`, over a manifest that lies in its directory."""
     record = {
         **about,
         "bundle": bundle.uri,
-        "rows": manifest.rows,
-        "chunks": [chunk.first for chunk in chunks],
+        "rows": found["images"],
+        "chunks": firsts,
         "fingerprint": found,
         "fingerprint_hash": short_hash(found),
         "scores": list(bundle.scores),
         "primary_score": bundle.primary_score,
         "threshold": None if bundle.threshold is None else bundle.threshold.to_dict(),
     }
-    return Run.create(uri, record)
+    return Run.create(uri, record, bundle.calibration)
 
 
-def fingerprint(content_hash: str, bundle: Bundle, firsts: list[int], rows: int) -> dict[str, Any]:
+def fingerprint(
+    content_hash: str, rows: int, bundle: Bundle, firsts: list[int], settings: RunnerSettings
+) -> dict[str, Any]:
     """What decides the rows of a run: two runs that agree on it have the same rows."""
     threshold = bundle.threshold
     return {
@@ -114,43 +120,61 @@ def fingerprint(content_hash: str, bundle: Bundle, firsts: list[int], rows: int)
         "primary_score": bundle.primary_score,
         "calibration": bundle.record["calibration"],
         "threshold": None if threshold is None else threshold.id,
+        "max_bytes": settings.reader.max_bytes,
     }
 
 
-def _start(settings: ScoreSettings, out: str) -> Run:
+def _start(settings: ScoreSettings, out: str) -> tuple[Run, Bundle]:
     missing = [name for name in ("images", "bundle") if getattr(settings, name) is None]
     if missing or settings.images is None or settings.bundle is None:
         needed = " and ".join(f"{name}=" for name in missing)
         raise ConfigError(f"{out} holds no run yet, so scoring also needs {needed}.")
     bundle = Bundle.open(settings.bundle)
     manifest = _list(settings, storage.join(out, MANIFEST), bundle)
-    chunks = plan_chunks(manifest.sizes(), settings.chunk_images)
-    return plan_run(
-        out, manifest, bundle, chunks, {"images": _absolute(settings.images), "settings": settings.model_dump()}
-    )
+    firsts = [chunk.first for chunk in plan_chunks(manifest.sizes(), settings.chunk_images)]
+    found = fingerprint(manifest.content_hash, manifest.rows, bundle, firsts, settings)
+    about = {"images": _absolute(settings.images), "settings": settings.model_dump()}
+    return plan_run(out, bundle, firsts, found, about), bundle
 
 
 def _absolute(images: str | list[str]) -> str | list[str]:
     return storage.absolute(images) if isinstance(images, str) else [storage.absolute(item) for item in images]
 
 
-def _resume(settings: ScoreSettings, out: str) -> Run:
-    """The run that is there, after a look whether what is asked now is what it was planned for."""
-    run = Run.open(out)
-    bundle = Bundle.open(settings.bundle or run.bundle_uri)
+def _inherited(settings: ScoreSettings, run: Run) -> ScoreSettings:
+    """For `rayae score RUN`: the settings of the run, but for those that are given now."""
+    if settings.images is not None:
+        return settings
+    if settings.labels is not None:
+        raise ConfigError(f"labels= belongs to images=; the labels of {run.uri} stand in its manifest already.")
+    was = {key: value for key, value in run.record["settings"].items() if key not in ("images", "labels", "bundle")}
+    return ScoreSettings.model_validate(_merged(was, settings.model_dump(exclude_unset=True)))
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **below,
+        **{key: _merged(below[key], value) if isinstance(value, dict) else value for key, value in above.items()},
+    }
+
+
+def _refuse_other_plan(run: Run, bundle: Bundle, settings: ScoreSettings) -> None:
+    """RunError when what is asked now, as far as it is asked, is not what the run was planned for."""
     in_words: list[str] = []
     content, rows, firsts = run.fingerprint["manifest"], run.rows, list(run.record["chunks"])
-    chunk_images = settings.chunk_images or run.record["settings"]["chunk_images"]
     if settings.images is not None:
         table, _ = labelled_images(settings.images, settings.labels)
         content, rows = content_hash(table), table.num_rows
         if content != run.fingerprint["manifest"]:
             in_words = changes(run.manifest.read(), table)
+        chunk_images = settings.chunk_images or run.record["settings"]["chunk_images"]
         firsts = [chunk.first for chunk in plan_chunks(sizes_of(table), chunk_images)]
     elif settings.chunk_images is not None:
-        firsts = [chunk.first for chunk in plan_chunks(run.manifest.sizes(), chunk_images)]
-    run.refuse_other_plan(fingerprint(content, bundle, firsts, rows), in_words)
-    return run
+        firsts = [chunk.first for chunk in plan_chunks(run.manifest.sizes(), settings.chunk_images)]
+    asked = fingerprint(content, rows, bundle, firsts, settings)
+    if settings.bundle is None:  # the run goes on with the cut that it was planned with, whatever the bundle has now
+        asked |= {key: run.fingerprint[key] for key in ("calibration", "threshold")}
+    run.refuse_other_plan(asked, in_words)
 
 
 def _list(settings: ScoreSettings, uri: str, bundle: Bundle) -> Manifest:
@@ -164,11 +188,15 @@ def _list(settings: ScoreSettings, uri: str, bundle: Bundle) -> Manifest:
 
 def _show(run: Run, statistics: Mapping[str, Any], settings: RunnerSettings) -> None:
     images = statistics["images"]
-    failed = images - statistics["by_status"].get("scored", 0)
-    if failed > settings.max_failed_fraction * images:
-        warn(f"{failed:,} of {images:,} images could not be scored; the column `error` says why, image by image.")
     counts = sorted(statistics["by_status"].items(), key=lambda item: -item[1])
     rows = [(status, f"{count:,}", f"{count / images:.2%}") for status, count in counts]
     title = f"{images:,} images, {statistics['flagged']:,} flagged as anomalies"
     show_table(title, ("status", "images", "share"), rows)
     say(f"results: {storage.join(run.uri, 'chunks')}")
+    failed = images - statistics["by_status"].get("scored", 0)
+    if failed == images:
+        raise TooManyFailures(
+            f"none of the {images:,} images of {run.uri} could be scored; the column `error` says why."
+        )
+    if failed > settings.max_failed_fraction * images:
+        warn(f"{failed:,} of {images:,} images could not be scored; the column `error` says why, image by image.")

@@ -61,7 +61,7 @@ def train(settings: TrainSettings) -> None:
     plan = training_plan(settings, preprocess)
     asked = _fingerprint(plan, preprocess, material, settings)
     if Bundle.exists(out):
-        bundle = _finished(out, asked)
+        bundle = _finished(out, asked, settings)
     else:
         _begin(out, asked)
         result, became = _fit(plan, preprocess, material, settings, storage.join(out, WORKPLACE), short_hash(asked))
@@ -119,11 +119,27 @@ def _fingerprint(
     }
 
 
-def _finished(out: str, asked: Mapping[str, Any]) -> Bundle:
+def _finished(out: str, asked: Mapping[str, Any], settings: TrainSettings) -> Bundle:
     bundle = Bundle.open(out)
     _refuse_other(out, bundle.training["fingerprint"], asked)
+    _clear(out, asked)
     say(f"nothing to train: {out} holds the bundle of this plan")
+    threshold = bundle.threshold
+    if threshold is not None:
+        given = settings.model_dump(include=settings.model_fields_set & {"rule", "alpha", "confidence", "cut"})
+        lines = differences({key: getattr(threshold, key) for key in given}, given)
+        if lines:
+            raise RunError(
+                f"{out} was calibrated otherwise ({'; '.join(lines)}); "
+                f"`rayae calibrate {out} images=...` chooses the cut anew, on images kept out."
+            )
     return bundle
+
+
+def _clear(out: str, asked: Mapping[str, Any]) -> None:
+    """Remove the checkpoints; the metrics stay."""
+    storage.remove(storage.join(out, WORKPLACE, short_hash(asked)))
+    storage.remove(storage.join(out, WORKPLACE, CHECKPOINT))
 
 
 def _begin(out: str, asked: Mapping[str, Any]) -> None:
@@ -233,6 +249,8 @@ def _usable(images: pa.Table, became: pd.DataFrame, settings: TrainSettings) -> 
     for row in failed.head(5).itertuples():
         say(f"left out: image {row.image_id}: {row.status}: {row.error}")
     usable = found[found["status"] == "scored"]["image_id"].to_numpy(dtype=np.int64)
+    if not len(usable):
+        raise TrainingError(f"none of {len(found):,} images that are needed could be read; `error` above says why.")
     order = np.random.default_rng(settings.seed).permutation(len(usable))
     return np.asarray(np.sort(usable)[order], dtype=np.int64)
 
@@ -267,8 +285,7 @@ def _write(
         },
         training_images=made_with,
     )
-    storage.remove(storage.join(out, WORKPLACE, short_hash(asked)))
-    storage.remove(storage.join(out, WORKPLACE, CHECKPOINT))
+    _clear(out, asked)
     say(f"trained {len(result.history)} epochs, the best was {result.best_epoch}")
     return bundle
 

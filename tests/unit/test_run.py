@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from rayae import storage
-from rayae.errors import RunError, StorageError
+from rayae.errors import ConfigError, RunError, StorageError
 from rayae.manifest import Chunk, chunks_at, complete, write_manifest
 from rayae.run import Run, differences, read_chunk, total
 from tests.unit.small_runs import create, finish, plan, scored, write_chunk
@@ -31,7 +31,7 @@ def test_a_run_is_what_its_record_says(tmp_path: Path) -> None:
 
 
 def test_a_directory_without_a_record_is_no_run(tmp_path: Path) -> None:
-    with pytest.raises(RunError) as error:
+    with pytest.raises(ConfigError) as error:
         Run.open(str(tmp_path))
     assert str(error.value) == (
         f"{tmp_path} is no run: it has no run.json; `rayae score images=... bundle=... out={tmp_path}` makes one."
@@ -182,7 +182,26 @@ def test_a_chunk_over_which_a_process_died_is_known(tmp_path: Path) -> None:
     assert run.died_over() is None
     with pytest.raises(KeyboardInterrupt), run.in_hand(run.chunks[2]):
         raise KeyboardInterrupt
-    assert run.died_over() == 2
+    assert run.died_over() is None, "an exception is no death"
+
+
+def test_chunk_files_without_a_record_are_nobodys_rows(tmp_path: Path) -> None:
+    run = plan(tmp_path)
+    write_chunk(run, run.chunks[0])
+    (tmp_path / "run.json").unlink()
+    with pytest.raises(RunError) as error:
+        Run.create(run.uri, run.record)
+    assert str(error.value) == (
+        f"{tmp_path} holds chunk files but no run.json, so nobody knows what they are rows of; "
+        f"remove {tmp_path}/chunks, or give a new `out=`."
+    )
+
+
+def test_a_chunk_file_of_another_plan_is_no_part_of_the_sum(tmp_path: Path) -> None:
+    run = plan(tmp_path)
+    write_chunk(run, run.chunks[0], fingerprint="another")
+    with pytest.raises(RunError, match="has rows of another plan; remove it and run the same command again"):
+        run.summaries()
 
 
 def test_the_same_plan_is_not_refused(tmp_path: Path) -> None:

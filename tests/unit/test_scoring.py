@@ -12,15 +12,16 @@ from rayae import storage
 from rayae.bundle import Bundle, calibrated
 from rayae.errors import ConfigError, RunError, TooManyFailures
 from rayae.loader import Loader
-from rayae.manifest import Chunk, chunks_at, write_manifest
+from rayae.manifest import Chunk, write_manifest
 from rayae.reader import Reader
 from rayae.results import Status
-from rayae.run import MANIFEST, read_chunk
+from rayae.run import IN_HAND, MANIFEST, Run, read_chunk, short_hash
 from rayae.scorer import Scorer
 from rayae.scores import SCORE_NAMES
 from rayae.scoring import ChunkScorer, FailureBudget, ScoringPlan, follow, score_inline
+from rayae.settings import RunnerSettings
 from rayae.threshold import conformal
-from rayae.verbs.score import plan_run
+from rayae.verbs.score import fingerprint, plan_run
 from tests.unit.murderous import KILLER, MURDEROUS
 from tests.unit.small_things import manifest_of, pictures, save_pictures, small_bundle
 
@@ -49,10 +50,10 @@ def images(tmp_path):
 def run_of(folder, bundle, images, rows_a_chunk=4):
     """A run as `rayae score` plans it, and what its workers are told."""
     manifest = write_manifest(images, str(folder / MANIFEST))
-    chunks = chunks_at(list(range(0, manifest.rows, rows_a_chunk)), manifest.rows)
-    run = plan_run(str(folder), manifest, bundle, chunks, {})
-    fingerprint = run.record["fingerprint_hash"]
-    return run, ScoringPlan(run.uri, bundle.uri, fingerprint, Reader(), threads=2, micro_batch=3)
+    firsts = list(range(0, manifest.rows, rows_a_chunk))
+    found = fingerprint(manifest.content_hash, manifest.rows, bundle, firsts, RunnerSettings())
+    run = plan_run(str(folder), bundle, firsts, found, {})
+    return run, ScoringPlan(run.uri, bundle.uri, short_hash(found), Reader(), threads=2, micro_batch=3)
 
 
 @pytest.fixture
@@ -168,15 +169,24 @@ def test_when_the_model_breaks_no_file_is_written_and_no_thread_stays(run_and_pl
     assert storage.list_names(storage.join(run.uri, "chunks")) == []
 
 
-def test_a_worker_that_starts_after_the_bundle_was_calibrated_anew_refuses(run_and_plan, bundle):
+def test_a_run_keeps_its_threshold_when_the_bundle_is_calibrated_anew(run_and_plan, bundle):
     run, plan = run_and_plan
-    was = bundle.threshold.id
-    calibrated(bundle, bundle.calibration_table(), None)
+    before = ChunkScorer(plan)
+    calibrated(bundle, bundle.calibration_table().slice(0, 5), None)
+    after = ChunkScorer(plan)
+    assert after.judge.threshold == before.judge.threshold == run.threshold
+    assert after.judge.calibration.tolist() == before.judge.calibration.tolist()
+
+
+def test_a_worker_refuses_another_model_than_that_of_the_plan(run_and_plan, bundle):
+    run, plan = run_and_plan
+    record = {key: value for key, value in run.record.items() if key not in ("rayae", "created")}
+    Run.create(run.uri, record | {"fingerprint": run.fingerprint | {"bundle": "another"}})
     with pytest.raises(RunError) as refused:
         ChunkScorer(plan)
     assert str(refused.value) == (
-        f"{bundle.uri} was changed after {run.uri} was planned, so its rows would not mean the same "
-        f"(threshold: the run has {was}, asked is None). Put the former bundle back, or score into a new `out=`."
+        f"{bundle.uri} was replaced after {run.uri} was planned: it is {bundle.bundle_id}, the plan says another. "
+        "Put the former bundle back, or score into a new `out=`."
     )
 
 
@@ -196,9 +206,7 @@ def test_the_chunk_over_which_a_process_died_is_decoded_in_isolation(deadly, mon
     isolated = []
     load = Loader.load
     monkeypatch.setattr(Loader, "load", lambda loader, rows: isolated.append(loader.isolated) or load(loader, rows))
-    with pytest.raises(KeyboardInterrupt), run.in_hand(run.chunks[1]):
-        raise KeyboardInterrupt
-    assert run.died_over() == 1
+    storage.write_json(storage.join(run.uri, IN_HAND), {"chunk": 1})
     list(score_inline(plan, run, run.chunks))
     assert isolated == [False, True, False]
     assert [row["status"] for row in rows_of(run)] == [*["scored"] * 5, "decoder_crashed", *["scored"] * 4]
@@ -244,7 +252,8 @@ def refusal(budget, **by_status):
 def test_too_many_failures_are_told_with_what_was_seen_and_what_to_do():
     assert refusal(FailureBudget(0.1, {}, 100), scored=1800, missing=200, timeout=1) == (
         "201 of 2,001 images failed, more than max_failed_fraction=0.1 allows (200 missing, 1 timeout). "
-        "What was done stays; mend the cause, or raise the limit, and run the same command again."
+        "Mend the cause, or raise the limit, and run the same command again. Rows that were written stay, failed "
+        "ones too; a chunk file that is removed is scored again."
     )
 
 
@@ -253,7 +262,8 @@ def test_a_status_has_its_own_limit():
     assert refusal(budget, scored=80, throttled=2, missing=18) == (
         "2 of 100 images are `throttled`, more than max_failed_by_status.throttled=0.01 allows "
         "(18 missing, 2 throttled). "
-        "What was done stays; mend the cause, or raise the limit, and run the same command again."
+        "Mend the cause, or raise the limit, and run the same command again. Rows that were written stay, failed "
+        "ones too; a chunk file that is removed is scored again."
     )
 
 

@@ -87,3 +87,23 @@ def test_a_rule_without_what_it_needs_is_refused(
 ) -> None:
     assert calibrate(mine, *words) == 2
     assert capsys.readouterr().err == f"error: {sentence}\n"
+
+
+def test_a_calibration_cut_short_is_never_taken_for_another(mine: Path, tmp_path: Path) -> None:
+    first, second = (write_pictures(tmp_path / name, 60, seed=seed) for name, seed in (("first", 8), ("second", 9)))
+    assert calibrate(mine, f"images={first}") == 0
+    one = Bundle.open(str(mine)).calibration
+    assert calibrate(mine, f"images={second}") == 0
+    other = Bundle.open(str(mine)).calibration
+    assert one is not None
+    assert other is not None
+    assert one.tolist() != other.tolist()
+    assert not (mine / "calibrating").exists()
+
+
+def test_without_groups_the_certificate_names_none(mine: Path, tmp_path: Path) -> None:
+    assert calibrate(mine, f"images={write_pictures(tmp_path / 'fresh', 60, seed=9)}") == 0
+    threshold = Bundle.open(str(mine)).threshold
+    assert threshold is not None
+    assert " groups, " not in threshold.guarantee
+    assert "only 20 groups" not in threshold.guarantee

@@ -14,10 +14,10 @@ from rayae.manifest import complete, plan_chunks, sizes_of, write_manifest
 from rayae.preprocess import Preprocess
 from rayae.results import Judge, Outcome, Status, chunk_bytes, result_table, summarise
 from rayae.run import Run
-from rayae.settings import EvaluateSettings
+from rayae.settings import EvaluateSettings, RunnerSettings
 from rayae.threshold import fixed
 from rayae.verbs.evaluate import evaluate
-from rayae.verbs.score import plan_run
+from rayae.verbs.score import fingerprint, plan_run
 
 LABELS = ["good", "good", "good", "good", "good", "crack", "crack", "crack"]
 SCORES = np.array([0.01, 0.02, 0.03, 0.02, 0.05, 0.03, 0.08, 0.09], dtype=np.float32)
@@ -69,7 +69,9 @@ def score(folder: Path, judging: Bundle, labels: list[str | None], out: str = "r
     uri = str(Path(judging.uri).with_name(out))
     manifest = write_manifest(images, f"{uri}/manifest.parquet")
     chunks = plan_chunks(sizes_of(images), None)
-    made = plan_run(uri, manifest, judging, chunks, {"images": str(folder), "settings": {}})
+    firsts = [chunk.first for chunk in chunks]
+    found = fingerprint(manifest.content_hash, manifest.rows, judging, firsts, RunnerSettings())
+    made = plan_run(uri, judging, firsts, found, {"images": str(folder), "settings": {}})
     side, sizes = [40] * count, images["size_bytes"].to_pylist()
     outcome = Outcome([Status.SCORED] * count, [None] * count, side, side, sizes, {"mse": SCORES})
     table = result_table(images, outcome, Judge("mse", judging.bundle_id, judging.threshold, judging.calibration))

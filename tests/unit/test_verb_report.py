@@ -12,10 +12,10 @@ from rayae.manifest import complete, plan_chunks, sizes_of, write_manifest
 from rayae.preprocess import Preprocess
 from rayae.results import Judge, Outcome, Status, chunk_bytes, result_table, summarise
 from rayae.run import Run
-from rayae.settings import ReportSettings
+from rayae.settings import ReportSettings, RunnerSettings
 from rayae.threshold import conformal
 from rayae.verbs.report import report
-from rayae.verbs.score import plan_run
+from rayae.verbs.score import fingerprint, plan_run
 
 NETWORK = {"kind": "convolutional", "channels": 1, "height": 32, "width": 32, "base_width": 8, "latent": 4}
 SCORES = [0.01, 0.09, 0.03, 0.05, None]
@@ -57,7 +57,9 @@ def run(tmp_path: Path, calibrated: Bundle) -> Run:
     images = complete({"uri": paths, "size_bytes": pa.array(sizes, pa.int64())})
     manifest = write_manifest(images, str(tmp_path / "run" / "manifest.parquet"))
     chunks = plan_chunks(sizes_of(images), None)
-    made = plan_run(str(tmp_path / "run"), manifest, calibrated, chunks, {"images": str(tmp_path), "settings": {}})
+    firsts = [chunk.first for chunk in chunks]
+    found = fingerprint(manifest.content_hash, manifest.rows, calibrated, firsts, RunnerSettings())
+    made = plan_run(str(tmp_path / "run"), calibrated, firsts, found, {"images": str(tmp_path), "settings": {}})
     status = [Status.MISSING if score is None else Status.SCORED for score in SCORES]
     error = ["There is no such file." if score is None else None for score in SCORES]
     scores = {"mse": np.array([0 if score is None else score for score in SCORES], np.float32)}

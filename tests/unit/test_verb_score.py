@@ -123,3 +123,47 @@ def test_the_record_has_no_more_than_it_needs(pictures: Path, bundle: Path, tmp_
     assert record["chunks"] == [0, 100, 200]
     assert record["rows"] == 264
     assert record["settings"]["chunk_images"] == 100
+
+
+def test_an_unfinished_run_goes_on_with_its_cut_when_the_bundle_has_another_by_now(
+    pictures: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = Path(shutil.copytree(bundle, tmp_path / "bundle"))
+    assert score(pictures, mine, tmp_path / "run", "chunk_images=40") == 0
+    whole = Run.open(str(tmp_path / "run")).results()
+    (tmp_path / "run" / "_SUCCESS.json").unlink()
+    next((tmp_path / "run" / "chunks").iterdir()).unlink()
+    assert main(["calibrate", str(mine), "rule=fixed", "cut=0.5"]) == 0
+    assert score(pictures, mine, tmp_path / "run", "chunk_images=40") == 1
+    assert f"finish the run as it was planned with `rayae score {tmp_path}/run`" in capsys.readouterr().err
+    assert main(["score", str(tmp_path / "run")]) == 0
+    assert Run.open(str(tmp_path / "run")).results().equals(whole)
+    assert main(["verify", str(tmp_path / "run")]) == 0
+
+
+def test_chunk_files_without_their_plan_are_not_taken_for_this_one(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert score(write_pictures(tmp_path / "a", 20), bundle, tmp_path / "run") == 0
+    (tmp_path / "run" / "run.json").unlink()
+    assert score(write_pictures(tmp_path / "b", 20, seed=5), bundle, tmp_path / "run") == 1
+    assert "holds chunk files but no run.json" in capsys.readouterr().err
+
+
+def test_a_run_without_a_single_score_is_no_success(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.png").write_bytes(b"")
+    assert score(tmp_path / "images", bundle, tmp_path / "run") == 1
+    said = capsys.readouterr().err
+    assert said == f"error: none of the 1 images of {tmp_path}/run could be scored; the column `error` says why.\n"
+    assert main(["verify", str(tmp_path / "run")]) == 0
+
+
+def test_labels_cannot_be_changed_under_a_run(
+    pictures: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert score(pictures, bundle, tmp_path / "run") == 0
+    assert main(["score", str(tmp_path / "run"), "labels=folder"]) == 2
+    assert "labels= belongs to images=" in capsys.readouterr().err

@@ -95,3 +95,12 @@ def test_pictures_that_do_not_fit_are_refused_with_the_sum(
     monkeypatch.setattr("rayae.verbs.train.os.sysconf", lambda name: 256 if name == "SC_PAGE_SIZE" else 500)
     assert train(pictures / "good", tmp_path / "bundle") == 1
     assert capsys.readouterr().err.startswith("error: 192 images x 32 x 32 x 1 bytes are 0.0 GB of pixels, and the")
+
+
+def test_another_cut_is_not_ignored_on_a_finished_training(
+    bundle: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", f"images={pictures}", "labels=folder", f"out={bundle}", "epochs=3", "placement=inline"]
+    assert main([*words, *SMALL_TRAINING, "alpha=0.2"]) == 1
+    said = capsys.readouterr().err
+    assert f"error: {bundle} was calibrated otherwise (alpha: the run has 0.05, asked is 0.2); `rayae calibrate" in said
