@@ -43,12 +43,11 @@ Exit codes:
 
 @dataclass(frozen=True)
 class Verb:
-    """One verb: what it does, the name of its settings class, and which keys it cannot do without."""
+    """One verb: what it does, the name of its settings class, and the key of a bare first word."""
 
     name: str
     sentence: str
     settings: str
-    required: tuple[str, ...] = ()
     first_word: str | None = None
 
     def settings_type(self) -> "type[BaseModel]":
@@ -67,39 +66,34 @@ VERBS = {
             "index",
             "List images once and write them as a manifest.",
             "IndexSettings",
-            ("images", "out"),
             "images",
         ),
         Verb(
             "train",
             "Train an autoencoder, calibrate it, write a bundle.",
             "TrainSettings",
-            ("images", "out"),
             "out",
         ),
         Verb(
             "calibrate",
             "Choose the threshold of a bundle again, on other held-out normal images.",
             "CalibrateSettings",
-            ("bundle",),
             "bundle",
         ),
         Verb(
             "score",
             "Score every image with a bundle, one Parquet row an image; resumes.",
             "ScoreSettings",
-            ("out",),
             "out",
         ),
         Verb(
             "verify",
             "Check that a run is whole: every image exactly once.",
             "VerifySettings",
-            ("run",),
             "run",
         ),
-        Verb("evaluate", "Compare a run with its labels.", "EvaluateSettings", ("run",), "run"),
-        Verb("report", "Write a run as one HTML page.", "ReportSettings", ("run",), "run"),
+        Verb("evaluate", "Compare a run with its labels.", "EvaluateSettings", "run"),
+        Verb("report", "Write a run as one HTML page.", "ReportSettings", "run"),
         Verb("demo", "Do the whole line on real photographs of solar cells.", "DemoSettings"),
     )
 }
@@ -152,7 +146,7 @@ def _do_verb(verb: Verb, words: list[str], *, is_dry_run: bool) -> None:
                 f"there is no option {word}; the options are --help, --dry-run and --version, "
                 "and settings are given as key=value, without dashes."
             )
-    settings = config.load(verb.settings_type(), words, first_word=verb.first_word, required=verb.required)
+    settings = config.load(verb.settings_type(), words, first_word=verb.first_word)
     if is_dry_run:
         print(config.dump(settings), end="")
     else:
@@ -191,7 +185,7 @@ rayae {verb.name}{first} [settings.yaml] [key.sub=value ...] [--dry-run]
 
 {HOW_SETTINGS_ARE_GIVEN}{note}
 Settings:
-{config.describe(verb.settings_type(), verb.required)}
+{config.describe(verb.settings_type())}
 
 Exit codes: as in `rayae --help`.
 """

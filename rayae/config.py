@@ -39,7 +39,6 @@ def load(
     argv: Sequence[str],
     *,
     first_word: str | None = None,
-    required: Sequence[str] = (),
 ) -> SettingsType:
     """Settings from YAML files, then overrides in their order; a bare first word is a value of `first_word`.
 
@@ -57,14 +56,19 @@ def load(
             draft.put_text(first_word, word)
         elif word not in files:
             draft.tell(word, "is neither key=value nor a .yaml file")
-    return draft.finish(settings_type, required)
+    return draft.finish(settings_type)
 
 
-def describe(settings_type: type[BaseModel], required: Sequence[str] = ()) -> str:
+def describe(settings_type: type[BaseModel]) -> str:
     """The help text: each setting with its type, default and sentence; required ones first, groups last."""
-    fields = known_fields(settings_type)
+    fields, required = known_fields(settings_type), required_keys(settings_type)
     keys = sorted(fields, key=lambda key: (key not in required, "." in key))
     return "\n".join(_describe_field(key, fields[key], key in required) for key in keys)
+
+
+def required_keys(settings_type: type[BaseModel]) -> list[str]:
+    """The keys without a default, in their order."""
+    return [key for key, field in settings_type.model_fields.items() if field.is_required()]
 
 
 def dump(settings: BaseModel) -> str:
@@ -164,18 +168,18 @@ class Draft:
         else:
             self.tell(key, self._unknown(key), source)
 
-    def finish(self, settings_type: type[SettingsType], required: Sequence[str]) -> SettingsType:
+    def finish(self, settings_type: type[SettingsType]) -> SettingsType:
         """The typed settings; raises ConfigError with all problems when there are any."""
         settings = None
+        for key in required_keys(settings_type):
+            if self.values.get(key) in (None, "", []):
+                self.problems.setdefault(key, self._missing(key))
         try:
             settings = settings_type.model_validate(_nest(self.values))
         except ValidationError as error:
             for problem in error.errors(include_url=False):
                 key = self._key(problem["loc"])
                 self.problems.setdefault(key, self._message(key, problem["type"], problem["msg"], problem["input"]))
-        for key in required:
-            if self.values.get(key, self.fields[key].get("default")) in (None, "", []):
-                self.problems.setdefault(key, self._missing(key))
         if self.problems or settings is None:
             raise ConfigError(self._sentence())
         return settings

@@ -7,7 +7,13 @@ from pydantic import BaseModel, ConfigDict, Field
 Placement = Literal["together", "inline"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 OpenFraction = Annotated[float, Field(gt=0, lt=1)]
-Images = str | list[str]
+Images = Annotated[
+    str | list[str],
+    Field(
+        description="The images: a folder, a glob, a manifest, or a list of URIs "
+        "(YAML, or a .txt, .csv or .parquet with `uri`)."
+    ),
+]
 
 
 class Settings(BaseModel):
@@ -63,15 +69,14 @@ class OptimizerSettings(Settings):
     """Share of 1-SSIM in the loss; the rest is the mean squared error."""
 
 
-class LabelledInput(Settings):
-    images: Images | None = None
-    """The images: a folder, a glob, a manifest, or a list of URIs (YAML, or a .txt, .csv or .parquet with `uri`)."""
+class Labelled(Settings):
     labels: str | None = None
     """Labels: a CSV with `path`, `label`, perhaps `group`, `split`, own columns; or `folder` for the folder names."""
 
 
-class IndexSettings(LabelledInput):
-    out: str | None = None
+class IndexSettings(Labelled):
+    images: Images
+    out: str
     """Where the manifest is written, a .parquet file."""
 
 
@@ -105,8 +110,9 @@ class CalibrationSettings(RunnerSettings, RuleSettings):
     """What calibration needs, by itself and at the end of training."""
 
 
-class TrainSettings(LabelledInput, CalibrationSettings):
-    out: str | None = None
+class TrainSettings(Labelled, CalibrationSettings):
+    images: Images
+    out: str
     """Where the bundle is written, a directory."""
     epochs: Annotated[int, Field(gt=0)] = 40
     """Passes over the training images, at most."""
@@ -131,15 +137,19 @@ class TrainSettings(LabelledInput, CalibrationSettings):
     optimizer: OptimizerSettings = OptimizerSettings()
 
 
-class CalibrateSettings(LabelledInput, CalibrationSettings):
-    bundle: str | None = None
+class CalibrateSettings(Labelled, CalibrationSettings):
+    bundle: str
     """The bundle that gets the calibration scores and the threshold."""
+    images: Images | None = None
+    """The images, as everywhere: a folder, a glob, a manifest, or a list of URIs."""
 
 
-class ScoreSettings(LabelledInput, RunnerSettings):
+class ScoreSettings(Labelled, RunnerSettings):
+    images: Images | None = None
+    """The images, as everywhere: a folder, a glob, a manifest, or a list of URIs."""
     bundle: str | None = None
     """The bundle that scores: network, preprocess, scores and threshold come from it and cannot be set here."""
-    out: str | None = None
+    out: str
     """The run directory; an unfinished run of the same plan is resumed, a finished one is left as it is."""
     chunk_images: Annotated[int, Field(gt=0)] | None = None
     """Images a chunk; default: cut by cost, 32 chunks or more where there are enough images, about 2,000 at most."""
@@ -148,7 +158,7 @@ class ScoreSettings(LabelledInput, RunnerSettings):
 
 
 class RunVerbSettings(Settings):
-    run: str | None = None
+    run: str
     """The run directory."""
 
 

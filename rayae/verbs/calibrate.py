@@ -24,7 +24,6 @@ WORKPLACE = "calibrating"
 
 def calibrate(settings: CalibrateSettings) -> None:
     """Score the normal images of `images=`, none of which the model was trained on, and choose the cut by `rule=`."""
-    assert settings.bundle is not None
     bundle = Bundle.open(settings.bundle)
     refuse_rule(settings)
     failure_budget(settings)

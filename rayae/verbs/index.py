@@ -10,8 +10,6 @@ from rayae.terminal import say
 
 def index(settings: IndexSettings) -> None:
     """List `images=`, with `labels=` if there are some, into the manifest `out=`."""
-    assert settings.images is not None
-    assert settings.out is not None
     if not settings.out.endswith(".parquet"):
         raise ConfigError(f"out={settings.out}: a manifest is one Parquet file; give it a name that ends in .parquet.")
     table, notes = labelled_images(settings.images, settings.labels)

@@ -21,7 +21,6 @@ from rayae.terminal import say, show_table, warn
 
 def score(settings: ScoreSettings) -> None:
     """Score `images=` with `bundle=` into the run `out=`; go on with the run when it is there already."""
-    assert settings.out is not None
     failure_budget(settings)
     out = storage.absolute(settings.out)
     if Run.exists(out):
@@ -130,7 +129,7 @@ def _start(settings: ScoreSettings, out: str) -> tuple[Run, Bundle]:
         needed = " and ".join(f"{name}=" for name in missing)
         raise ConfigError(f"{out} holds no run yet, so scoring also needs {needed}.")
     bundle = Bundle.open(settings.bundle)
-    manifest = _list(settings, storage.join(out, MANIFEST), bundle)
+    manifest = _list(settings.images, settings.labels, storage.join(out, MANIFEST), bundle)
     firsts = [chunk.first for chunk in plan_chunks(manifest.sizes(), settings.chunk_images)]
     found = fingerprint(manifest.content_hash, manifest.rows, bundle, firsts, settings)
     about = {"images": _absolute(settings.images), "settings": settings.model_dump()}
@@ -177,9 +176,8 @@ def _refuse_other_plan(run: Run, bundle: Bundle, settings: ScoreSettings) -> Non
     run.refuse_other_plan(asked, in_words)
 
 
-def _list(settings: ScoreSettings, uri: str, bundle: Bundle) -> Manifest:
-    assert settings.images is not None
-    table, notes = labelled_images(settings.images, settings.labels)
+def _list(images: str | list[str], labels: str | None, uri: str, bundle: Bundle) -> Manifest:
+    table, notes = labelled_images(images, labels)
     for note in notes:
         say(note)
     refuse_reserved(results.user_columns(table.column_names), "the manifest", bundle.scores)

@@ -52,7 +52,6 @@ class Material:
 
 def train(settings: TrainSettings) -> None:
     """Train on the normal images of `images=`, write the bundle `out=`, and calibrate it on images kept out."""
-    assert settings.out is not None
     refuse_rule(settings)
     failure_budget(settings)
     out = storage.absolute(settings.out)
@@ -87,7 +86,6 @@ def training_plan(settings: TrainSettings, preprocess: Preprocess) -> TrainingPl
 
 
 def _material(settings: TrainSettings) -> Material:
-    assert settings.images is not None
     table, notes = labelled_images(settings.images, settings.labels)
     for note in notes:
         say(note)

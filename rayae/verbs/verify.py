@@ -11,7 +11,6 @@ MOST_LINES = 20
 
 def verify(settings: VerifySettings) -> None:
     """Check a run against its plan; RunError, with what is wrong, when it is not whole."""
-    assert settings.run is not None
     run = Run.open(settings.run)
     found = problems(run)
     if found:
