@@ -108,7 +108,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line says and return the exit code; a bug keeps its traceback."""
     try:
         _do(list(sys.argv[1:] if argv is None else argv))
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except RayaeError as error:
         print(printable(f"error: {error}"), file=sys.stderr)
         return error.exit_code

@@ -20,6 +20,7 @@ from rayae.errors import ConfigError
 Schema = Mapping[str, Any]
 SettingsType = TypeVar("SettingsType", bound=BaseModel)
 
+DEEPEST_NESTING = 20
 COMMAND_LINE = "the command line"
 OVERRIDE = re.compile(r"([\w.-]+)=(.*)", re.DOTALL)
 NULLS = ("", "~", "null", "Null", "NULL")
@@ -238,7 +239,11 @@ class Draft:
 
 def read_yaml(text: str, twice: dict[str, str], key: str = "") -> Any:
     """YAML with all scalars as text, or None where empty or null; keys that come twice go into `twice`."""
+    depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST_NESTING:
+            raise yaml.YAMLError(f"it is nested more than {DEEPEST_NESTING} deep")
         if isinstance(event, yaml.AliasEvent):  # settings do not need them, and they can be endless
             raise yaml.YAMLError(f"the alias *{event.anchor} is not read; write the value out")
     node = yaml.compose(text, Loader=yaml.SafeLoader)

@@ -13,6 +13,7 @@ from rayae.findings import (
     Evaluation,
     Example,
     Examples,
+    Floor,
     Floors,
     Overlap,
     Population,
@@ -21,14 +22,21 @@ from rayae.findings import (
 )
 from rayae.findings import tables as tables
 from rayae.manifest import is_defect, is_normal
-from rayae.results import Status
+from rayae.results import PIXEL_STATISTICS, Status
 from rayae.statistics import Bools, Figure, area_under, rate, skills
 from rayae.threshold import exceeds
 
 __all__ = ["COLUMNS", "Evaluation", "evaluate", "tables"]
 
-COLUMNS = ("uri", "label", "group", "status", "size_bytes", "score", "is_anomaly")
+COLUMNS = ("uri", "label", "group", "status", "size_bytes", *PIXEL_STATISTICS, "score", "is_anomaly")
 """Columns of the results that an evaluation reads, beside those of the other scores."""
+TRIVIAL = {
+    "size_bytes": ("file size", "larger", "smaller"),
+    "pixel_mean": ("mean brightness", "brighter", "darker"),
+    "pixel_std": ("contrast", "higher", "lower"),
+    "pixel_p01": ("brightness of the darkest 1 %", "brighter", "darker"),
+}
+"""Columns that need no model: what they are, and what defects are taken to be when they rank higher or lower."""
 HIGHEST, LOWEST_DEFECTS, HIGHEST_NORMALS = 10, 5, 5
 ROLES = ("train", "validation", "calibration")
 NO_NORMAL = "No unseen normal image is scored and labelled, so false alarms and ranking cannot be had."
@@ -237,25 +245,31 @@ def judge_cut(results: pa.Table, rows: Rows, cut: float | None, confidence: floa
 
 
 def find_floors(results: pa.Table, rows: Rows, population: Population) -> Floors:
-    """What flagging everything, a random order and the size of the file reach on the same images."""
+    """What flagging everything, a random order and what needs no model reach on the same images."""
     missing = Figure(None, reason=rows.missing_class)
     share = population.defect_share
     if rows.missing_class is not None or share is None:
-        return Floors(missing, missing, missing)
-    return Floors(Figure(2 * share / (1 + share)), Figure(share), rank_file_sizes(results, rows))
+        return Floors(missing, missing, tuple(Floor(name, f"{TRIVIAL[name][0]} alone", missing) for name in TRIVIAL))
+    trivial = tuple(rank_trivial(results, rows, name) for name in TRIVIAL)
+    return Floors(Figure(2 * share / (1 + share)), Figure(share), trivial)
 
 
-def rank_file_sizes(results: pa.Table, rows: Rows) -> Figure:
-    """AUROC of the file size in whichever direction is better."""
-    sizes = np.asarray(results["size_bytes"].to_numpy(zero_copy_only=False), dtype=np.float64)
-    known = rows.evaluated & ~np.isnan(sizes)
+def rank_trivial(results: pa.Table, rows: Rows, name: str) -> Floor:
+    """AUROC of a column that needs no model, in whichever direction is better."""
+    what, higher, lower = TRIVIAL[name]
+    title = f"{what} alone"
+    if name not in results.column_names:
+        return Floor(name, title, Figure(None, reason=f"The results have no column {name}."))
+    values = np.asarray(results[name].to_numpy(zero_copy_only=False), dtype=np.float64)
+    known = rows.evaluated & np.isfinite(values)
     positive = rows.defect[known]
     if min(positive.sum(), (~positive).sum()) == 0:
-        return Figure(None, reason="The file sizes of a whole class are unknown, so they cannot be a floor.")
-    area = area_under(sizes[known], positive)
-    direction = "larger" if area >= 0.5 else "smaller"
-    known_part = "" if known.sum() == rows.evaluated.sum() else f", of the {known.sum():,} files whose size is known"
-    return Figure(max(area, 1 - area), method=f"defects taken to be the {direction} files{known_part}")
+        return Floor(name, title, Figure(None, reason=f"No floor by {what}: it is not known of a whole class."))
+    area = area_under(values[known], positive)
+    direction = higher if area >= 0.5 else lower
+    some = "" if known.sum() == rows.evaluated.sum() else f", of the {known.sum():,} images whose {what} is known"
+    method = f"defects taken to be {direction}{some}"
+    return Floor(name, f"{title} (defects {direction})", Figure(max(area, 1 - area), method=method))
 
 
 def errors_by_role(rows: Rows) -> tuple[RoleErrors, ...]:

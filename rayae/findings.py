@@ -64,12 +64,32 @@ class AtCut:
 
 
 @dataclass(frozen=True)
+class Floor:
+    """How well one column of the results that needs no model ranks, in whichever direction is better."""
+
+    name: str
+    """The column."""
+    title: str
+    """What it is, and what the defects are taken to be: `mean brightness alone (defects darker)`."""
+    auroc: Figure
+
+
+@dataclass(frozen=True)
 class Floors:
     """What can be had without a model, to hold the figures against."""
 
     f1_flag_everything: Figure
     average_precision_random: Figure
-    auroc_file_size: Figure
+    trivial: tuple[Floor, ...]
+
+    @property
+    def best(self) -> tuple[str, float] | None:
+        """Title and AUROC of the trivial floor that ranks best; None when none can be had.
+
+        Floor and direction are chosen on the images that they are judged on: if it errs, it is against the model.
+        """
+        known = [(floor.title, floor.auroc.value) for floor in self.trivial if floor.auroc.value is not None]
+        return max(known, key=lambda floor: floor[1]) if known else None
 
 
 @dataclass(frozen=True)
@@ -168,7 +188,7 @@ def _population_words(p: Population) -> Iterator[str]:
 
 
 def _skill_words(e: Evaluation) -> Iterator[str]:
-    auroc, size = e.skill[0].auroc, e.floors.auroc_file_size.value
+    auroc, best = e.skill[0].auroc, e.floors.best
     if auroc.value is None:
         return
     yield (
@@ -177,14 +197,17 @@ def _skill_words(e: Evaluation) -> Iterator[str]:
     )
     if auroc.value < 0.5:
         yield "That is worse than chance: normal images look stranger to this model than defects do."
-    if size is None:
+    if best is None:
         return
-    if size >= auroc.value:
-        yield f"The size of the file alone does as well ({size:.3f}): the model shows nothing beyond it."
-    elif auroc.low is not None and size >= auroc.low:
-        yield f"The size of the file alone reaches {size:.3f}, which is not clearly less."
+    title, floor = best[0][0].upper() + best[0][1:], best[1]
+    if floor >= auroc.value:
+        yield f"{title} ranks as well (AUROC {floor:.3f}): the model shows nothing beyond that."
+    elif auroc.low is None:
+        yield f"{title} reaches {floor:.3f}; without an interval nobody can say that {e.primary} is clearly better."
+    elif floor >= auroc.low:
+        yield f"{title} reaches {floor:.3f}, which is within the interval: {e.primary} is not clearly better."
     else:
-        yield f"The size of the file alone reaches {size:.3f}."
+        yield f"{title}, the best floor without a model, reaches {floor:.3f}: {e.primary} is clearly better."
 
 
 def _cut_words(e: Evaluation) -> Iterator[str]:
@@ -332,7 +355,7 @@ def _skill_table(e: Evaluation) -> Table:
         ]
         for s in e.skill
     ]
-    rows.append(["file size alone", number(e.floors.auroc_file_size.value), "-", "-", "-"])
+    rows += [[floor.title, number(floor.auroc.value), "-", "-", "-"] for floor in e.floors.trivial]
     rows.append(["random order", "0.5", "-", number(e.floors.average_precision_random.value), "-"])
     interval = f"{percent(e.confidence)} interval"
     return "Ranking", ["score", "AUROC", interval, "average precision", interval], rows

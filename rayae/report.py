@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rayae.histogram import histogram, number
 from rayae.page import Count, Fact, Failure, Judgement, ReportPage, Shown, Table, Worst, render
-from rayae.pictures import INFERNO, brightest, heat, photograph, small, small_peaks
+from rayae.pictures import INFERNO, brightest, heat, photograph
 from rayae.results import Status
 from rayae.statistics import percent
 from rayae.threshold import Threshold
@@ -41,7 +41,8 @@ NOTHING = "\N{EN DASH}"
 class WorstPicture:
     """An image with a high score: pixels as the network saw them, what it made of them, error of each pixel.
 
-    `reason` stands in for the three when the image could not be read or reconstructed again.
+    They are shown in the size in which they come: `pictures` makes them small. `reason` stands in for the three when
+    the image could not be read or reconstructed again.
     """
 
     image_id: int
@@ -146,7 +147,7 @@ def _run_facts(
         "Finished": "not yet" if success is None else _moment(success["finished"]),
     }
     if success is not None:
-        facts["Speed"] = _speed(success["statistics"])
+        facts |= _speed(success["statistics"], int(record["rows"]))
     return tuple(Fact(name, value) for name, value in (facts | {"Version": f"rayae {record['rayae']}"}).items())
 
 
@@ -164,8 +165,17 @@ def _threshold_facts(threshold: Threshold) -> dict[str, str]:
     }
 
 
-def _speed(statistics: Mapping[str, Any]) -> str:
-    return f"{statistics['images_per_second']:,.0f} images/s over {statistics['wall_seconds']:,.1f} s"
+def _speed(statistics: Mapping[str, Any], images: int) -> dict[str, str]:
+    """The speed of the session that finished the run, named so when it did not score all images; none when it did none.
+
+    Statistics hold no count of the session's images, but its speed and seconds, both rounded, give it well enough.
+    """
+    speed, seconds = statistics["images_per_second"], statistics["wall_seconds"]
+    if not speed:
+        return {}
+    fewer = (speed + 0.05) * (seconds + 0.005) < images
+    name = "Speed, last session" if fewer else "Speed"
+    return {name: f"{speed:,.{0 if speed >= 10 else 1}f} images/s over {seconds:,.1f} s"}
 
 
 def _count(name: str, count: int, total: int) -> Count:
@@ -213,14 +223,14 @@ def _worst(rank: int, picture: WorstPicture, results: pa.Table, scale: float | N
 
 def _shown(picture: WorstPicture, scale: float | None) -> tuple[Shown, ...]:
     pairs = (("original", picture.original), ("reconstruction", picture.reconstruction))
-    shown = [Shown(name, photograph(small(pixels))) for name, pixels in pairs if pixels is not None]
+    shown = [Shown(name, photograph(pixels)) for name, pixels in pairs if pixels is not None]
     if picture.error_map is not None and scale is not None:
-        shown.append(Shown("error map", heat(small_peaks(picture.error_map), scale)))
+        shown.append(Shown("error map", heat(picture.error_map, scale)))
     return tuple(shown)
 
 
 def _scale(pictures: Sequence[WorstPicture]) -> float | None:
-    maps = [small_peaks(picture.error_map) for picture in pictures if picture.error_map is not None]
+    maps = [picture.error_map for picture in pictures if picture.error_map is not None]
     return brightest(maps) if maps else None
 
 
@@ -229,7 +239,7 @@ def _judgement(evaluation: Mapping[str, Any]) -> Judgement:
     at, floors = evaluation["at_cut"], evaluation["floors"]
     none = {"value": None}
     skill = [(score["name"], score["auroc"], score["average_precision"]) for score in evaluation["skill"]]
-    skill += [("file size alone", floors["auroc_file_size"], none)]
+    skill += [(floor["title"], floor["auroc"], none) for floor in floors["trivial"]]
     skill += [("random order", {"value": 0.5, "low": None, "high": None}, floors["average_precision_random"])]
     rates = ("recall", "precision", "false_positive_rate", "f1")
     at_cut = [(name.replace("_", " ").replace("f1", "F1"), at[name]) for name in rates]

@@ -1,4 +1,4 @@
-"""WRITE: home of the result columns and of the chunk file. No other file names the columns of a result."""
+"""WRITE: home of the result columns, their names, types and order, and of the chunk file that holds them."""
 
 import io
 import json
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from rayae.threshold import Threshold, flag, p_values
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 METADATA_KEY = b"rayae"
 WORST_KEPT = 8
 SCORE_EDGES: NDArray[np.float64] = np.geomspace(1e-8, 1e2, 201)
@@ -24,6 +24,8 @@ SCORE_EDGES: NDArray[np.float64] = np.geomspace(1e-8, 1e2, 201)
 
 FROM_MANIFEST = ("image_id", "uri", "label", "group")
 OUTCOME = ("status", "error", "width", "height", "size_bytes")
+PIXEL_STATISTICS = ("pixel_mean", "pixel_std", "pixel_p01")
+"""Of the pixels that the network saw, in [0, 1]: never thresholded, but floors that a score is held against."""
 DECISION = ("score", "p_value", "is_anomaly", "bundle_id", "threshold_id")
 
 
@@ -56,7 +58,7 @@ class Outcome:
     height: Sequence[int | None]
     size_bytes: Sequence[int | None]
     scores: Mapping[str, NDArray[np.float32]]
-    """One value an image and score; whatever stands where the status is not `scored` becomes null."""
+    """The scores and the pixel statistics, one value an image; where the status is not `scored` they become null."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,8 @@ def result_table(images: pa.Table, outcome: Outcome, judge: Judge) -> pa.Table:
     """Join manifest rows with what became of them: one result row an image, in the order of the contract."""
     unscored = np.array([status != Status.SCORED for status in outcome.status], dtype=bool)
     primary = outcome.scores[judge.primary_score]
+    score_names = [name for name in outcome.scores if name not in PIXEL_STATISTICS]
+    measured = {name: outcome.scores[name] for name in (*score_names, *PIXEL_STATISTICS)}
     columns: dict[str, Any] = {
         "image_id": images["image_id"],
         "uri": images["uri"],
@@ -114,11 +118,11 @@ def result_table(images: pa.Table, outcome: Outcome, judge: Judge) -> pa.Table:
         "width": pa.array(outcome.width, pa.int32()),
         "height": pa.array(outcome.height, pa.int32()),
         "size_bytes": pa.array(outcome.size_bytes, pa.int64()),
-        **{name: pa.array(values, pa.float32(), mask=unscored) for name, values in outcome.scores.items()},
+        **{name: pa.array(values, pa.float32(), mask=unscored) for name, values in measured.items()},
         "score": pa.array(primary, pa.float32(), mask=unscored),
         **_decisions(primary, unscored, judge),
     }
-    return pa.table(columns, schema=result_schema(images.schema, list(outcome.scores)))
+    return pa.table(columns, schema=result_schema(images.schema, score_names))
 
 
 def _decisions(scores: NDArray[np.float32], unscored: NDArray[np.bool_], judge: Judge) -> dict[str, pa.Array]:
@@ -147,7 +151,7 @@ def result_schema(manifest: pa.Schema, score_names: Sequence[str]) -> pa.Schema:
         [
             *((name, manifest.field(name).type) for name in own),
             *zip(OUTCOME, (pa.string(), pa.string(), pa.int32(), pa.int32(), pa.int64()), strict=True),
-            *((name, pa.float32()) for name in score_names),
+            *((name, pa.float32()) for name in (*score_names, *PIXEL_STATISTICS)),
             *zip(DECISION, (pa.float32(), pa.float64(), pa.bool_(), pa.string(), pa.string()), strict=True),
         ]
     )
@@ -155,7 +159,7 @@ def result_schema(manifest: pa.Schema, score_names: Sequence[str]) -> pa.Schema:
 
 def reserved_columns(score_names: Sequence[str]) -> set[str]:
     """Names that a user's own column cannot have."""
-    return {*FROM_MANIFEST, *OUTCOME, *DECISION, *score_names, "etag", "split"}
+    return {*FROM_MANIFEST, *OUTCOME, *PIXEL_STATISTICS, *DECISION, *score_names, "etag", "split"}
 
 
 def summarise(chunk: int, table: pa.Table, seconds: Mapping[str, float]) -> ChunkSummary:

@@ -32,6 +32,8 @@ EVALUATION = "evaluation.json"
 REPORT = "report.html"
 FOOTER_READERS = 16
 RECORD_KINDS: dict[str, type | tuple[type, ...]] = {
+    "images": (str, list),
+    "settings": dict,
     "fingerprint": dict,
     "fingerprint_hash": str,
     "bundle": str,
@@ -78,7 +80,8 @@ class Run:
     def create(cls, uri: str, record: Mapping[str, Any], calibration: NDArray[np.float32] | None = None) -> "Run":
         """Write the record of a new run; from then on the plan is fixed.
 
-        RunError when chunk files without a record lie there: nobody knows what they are rows of.
+        RunError when chunk files without a record lie there, since nobody knows what they are rows of, and when another
+        process has begun a run of another plan there meanwhile.
         """
         if storage.list_names(storage.join(uri, CHUNKS)):
             raise RunError(
@@ -91,7 +94,10 @@ class Run:
             storage.write_bytes(storage.join(uri, CALIBRATION), buffer.getvalue())
         storage.remove(storage.join(uri, SUCCESS))
         full = {"rayae": __version__, "created": datetime.now(UTC).isoformat(timespec="seconds"), **record}
-        storage.write_json(storage.join(uri, RECORD), full)
+        if not storage.create_json(storage.join(uri, RECORD), full):
+            begun = cls.open(uri)
+            begun.refuse_other_plan(record["fingerprint"])
+            return begun
         return cls(uri, full)
 
     @property
@@ -128,7 +134,13 @@ class Run:
 
     @property
     def manifest(self) -> Manifest:
-        return Manifest.open(storage.join(self.uri, MANIFEST))
+        """The images of the run; RunError when the file is not that of the plan."""
+        manifest = Manifest.open(storage.join(self.uri, MANIFEST))
+        if (manifest.content_hash, manifest.rows) != (self.fingerprint["manifest"], self.rows):
+            raise RunError(
+                f"{manifest.uri} is not the manifest of the plan; the run cannot go on. Score into a new `out=`."
+            )
+        return manifest
 
     def chunk_uri(self, chunk: int) -> str:
         return storage.join(self.uri, CHUNKS, chunk_name(chunk))
@@ -139,21 +151,27 @@ class Run:
         return [chunk for chunk in self.chunks if chunk_name(chunk.number) not in present]
 
     def summaries(self) -> list[ChunkSummary]:
-        """What the chunk files say of themselves, read from their footers; RunError when one is of another plan."""
-        files = self.result_files()
+        """What the chunk files say of themselves, read from their footers; RunError when one is not as planned."""
         with ThreadPoolExecutor(FOOTER_READERS) as pool:
-            abouts = list(pool.map(_read_about, files))
-        for uri, about in zip(files, abouts, strict=True):
-            if about["fingerprint"] != self.record["fingerprint_hash"]:
-                raise RunError(f"{uri} has rows of another plan; remove it and run the same command again.")
+            abouts = list(pool.map(_read_about, self.result_files()))
+        for (uri, chunk), about in zip(self._present(), abouts, strict=True):
+            self._refuse_foreign(uri, chunk, about)
         return [ChunkSummary.from_dict(about["summary"]) for about in abouts]
+
+    def _refuse_foreign(self, uri: str, chunk: Chunk, about: Mapping[str, Any]) -> None:
+        summary = about["summary"]
+        planned = (self.record["fingerprint_hash"], chunk.number, chunk.rows)
+        if (about["fingerprint"], summary["chunk"], summary["images"]) != planned:
+            raise RunError(f"{uri} has rows of another plan or chunk; remove it and run the same command again.")
 
     def result_files(self) -> list[str]:
         """The chunk files that are there, in the order of the manifest."""
-        folder = storage.join(self.uri, CHUNKS)
-        present = set(storage.list_names(folder))
-        planned = (chunk_name(chunk.number) for chunk in self.chunks)
-        return [storage.join(folder, name) for name in planned if name in present]
+        return [uri for uri, _ in self._present()]
+
+    def _present(self) -> list[tuple[str, Chunk]]:
+        present = set(storage.list_names(storage.join(self.uri, CHUNKS)))
+        chunks = (chunk for chunk in self.chunks if chunk_name(chunk.number) in present)
+        return [(self.chunk_uri(chunk.number), chunk) for chunk in chunks]
 
     def strange_files(self) -> list[str]:
         """Names of what lies among the chunk files and is none of the plan's; who reads the folder reads it too."""
@@ -162,7 +180,11 @@ class Run:
 
     def results(self, columns: Sequence[str] | None = None) -> pa.Table:
         """All result rows that are there, in the order of the manifest; RunError when there are none."""
-        tables = [read_chunk(uri, columns)[0] for uri in self.result_files()]
+        tables = []
+        for uri, chunk in self._present():
+            table, about = read_chunk(uri, columns)
+            self._refuse_foreign(uri, chunk, about)
+            tables.append(table)
         if not tables:
             raise RunError(f"{self.uri} has no results yet; `rayae score {self.uri}` scores the rest of it.")
         try:
@@ -173,13 +195,16 @@ class Run:
             ) from error
 
     def success(self) -> dict[str, Any] | None:
-        """What was written when the last chunk was there, or None."""
+        """What was written when the last chunk was there, or None; RunError when it is damaged."""
         uri = storage.join(self.uri, SUCCESS)
-        found: dict[str, Any] | None = storage.read_json(uri) if storage.exists(uri) else None
+        found = storage.read_json(uri) if storage.exists(uri) else None
+        if found is not None and not (isinstance(found, dict) and isinstance(found.get("statistics"), dict)):
+            raise RunError(f"{uri} is damaged; remove it and run `rayae score {self.uri}`.")
         return found
 
     def finish(self, statistics: Mapping[str, Any]) -> None:
         """Say that every chunk is there."""
+        storage.sweep(storage.join(self.uri, CHUNKS))
         finished = datetime.now(UTC).isoformat(timespec="seconds")
         storage.write_json(storage.join(self.uri, SUCCESS), {"finished": finished, "statistics": statistics})
 
@@ -194,9 +219,11 @@ class Run:
             storage.remove(uri)
 
     def died_over(self) -> int | None:
-        """The chunk that a process had in hand when it died, or None."""
+        """The chunk that a process had in hand when it died, or None; a damaged note is none."""
         uri = storage.join(self.uri, IN_HAND)
-        return int(storage.read_json(uri)["chunk"]) if storage.exists(uri) else None
+        noted = storage.read_json(uri) if storage.exists(uri) else None
+        chunk = noted.get("chunk") if isinstance(noted, dict) else None
+        return chunk if isinstance(chunk, int) else None
 
     def refuse_other_plan(self, fingerprint: Mapping[str, Any], in_words: Sequence[str] = ()) -> None:
         """RunError, with what differs and more `in_words` on it, when the directory holds a run of something else."""

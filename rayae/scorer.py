@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from rayae import autoencoder
 from rayae.bundle import Bundle
 from rayae.errors import BundleError
-from rayae.scores import SCORE_NAMES, error_map, measure
+from rayae.results import PIXEL_STATISTICS
+from rayae.scores import SCORE_NAMES, describe, error_map, measure
 
 MICRO_BATCH = {"cpu": 32, "cuda": 256}
 MICRO_BATCH_PIXELS = 256 * 256
@@ -25,6 +26,7 @@ class Scorer:
 
     network: nn.Module
     score_names: tuple[str, ...]
+    """What is measured of each image: the scores of the bundle, then the statistics of its pixels."""
     device: torch.device
     precision: str
     micro_batch: int
@@ -36,10 +38,11 @@ class Scorer:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         network = autoencoder.on_device(autoencoder.load(bundle.network, bundle.weights()), device)
         default = default_micro_batch(device, bundle.preprocess.height * bundle.preprocess.width)
-        return cls(network.eval(), bundle.scores, device, bundle.precision, micro_batch or default)
+        names = (*bundle.scores, *PIXEL_STATISTICS)
+        return cls(network.eval(), names, device, bundle.precision, micro_batch or default)
 
     def score(self, pixels: NDArray[np.uint8]) -> tuple[dict[str, NDArray[np.float32]], dict[int, str]]:
-        """Score `[N, H, W, C]` uint8 pixels: the scores by name, `[N]` float32 each, and the images to blame.
+        """Score `[N, H, W, C]` uint8 pixels: what is measured by name, `[N]` float32 each, and the images to blame.
 
         A batch that raises is split until single images are to blame; they are NaN and have their sentence under
         their position. So are images for which the network gives something that is not a finite number. Raises only
@@ -54,7 +57,7 @@ class Scorer:
             if last < end:
                 left.append((last, end))
             try:
-                measured = self._forward(pixels[first:last], measure)
+                measured = self._forward(pixels[first:last], _measure_and_describe)
             except RuntimeError as error:  # what torch raises for everything, running out of memory included
                 if is_broken_device(error):
                     raise
@@ -76,7 +79,7 @@ class Scorer:
         for first in range(0, len(pixels), self.micro_batch):
             batch = slice(first, first + self.micro_batch)
             found = self._forward(
-                pixels[batch], lambda images, again: {"again": again, "map": error_map(images, again)}
+                pixels[batch], lambda _, images, again: {"again": again, "map": error_map(images, again)}
             )
             made[batch] = np.rint(found["again"].transpose(0, 2, 3, 1).clip(0, 1) * 255)
             maps[batch] = found["map"]
@@ -84,13 +87,18 @@ class Scorer:
 
     @torch.inference_mode()
     def _forward(
-        self, pixels: NDArray[np.uint8], use: Callable[[Tensor, Tensor], dict[str, Tensor]]
+        self, pixels: NDArray[np.uint8], use: Callable[[Tensor, Tensor, Tensor], dict[str, Tensor]]
     ) -> dict[str, NDArray[np.float32]]:
         owned = np.require(pixels, requirements=["C", "W"])  # torch warns of pixels that it could not write to
-        images = as_images(torch.from_numpy(owned).to(self.device))
+        seen = torch.from_numpy(owned).to(self.device)
+        images = as_images(seen)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             reconstructions = self.network(images)
-        return {name: value.cpu().numpy() for name, value in use(images, reconstructions.float()).items()}
+        return {name: value.cpu().numpy() for name, value in use(seen, images, reconstructions.float()).items()}
+
+
+def _measure_and_describe(pixels: Tensor, images: Tensor, reconstructions: Tensor) -> dict[str, Tensor]:
+    return measure(images, reconstructions) | describe(pixels)
 
 
 def default_micro_batch(device: torch.device, picture_pixels: int) -> int:

@@ -1,4 +1,7 @@
-"""Home of what is measured per image: errors between a picture and its reconstruction, both in [0, 1], in float32."""
+"""Home of what is measured per image: errors between a picture and its reconstruction, and the picture itself.
+
+All in float32, of pixels in [0, 1].
+"""
 
 import math
 from functools import lru_cache
@@ -7,8 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from rayae.results import PIXEL_STATISTICS
+
 SCORE_NAMES = ("mse", "mae", "mse_worst1", "ssim_error")
 WORST_ONE_IN = 100
+DARKEST_ONE_IN = 100
 SSIM_SIGMA = 1.5
 SSIM_RADIUS = 5
 SMOOTHING_SIGMA = 2.0
@@ -28,6 +34,30 @@ def measure(images: Tensor, reconstructions: Tensor) -> dict[str, Tensor]:
         "mse_worst1": worst_share(smooth(squared.mean(1, keepdim=True))),
         "ssim_error": ssim_error(images, reconstructions),
     }
+
+
+def describe(pixels: Tensor) -> dict[str, Tensor]:
+    """What needs no model: mean, standard deviation and 1st percentile of `[B, H, W, C]` uint8 pixels, in [0, 1].
+
+    A float32 `[B]` each, over pixels and channels together, by the names of `results.PIXEL_STATISTICS`.
+    """
+    values = pixels.flatten(1)
+    centred = values.float()
+    mean = centred.mean(1, keepdim=True)
+    centred -= mean
+    deviation = centred.square_().mean(1).sqrt()
+    described = (mean[:, 0], deviation, darkest_share(values))
+    return {name: value.float() / 255 for name, value in zip(PIXEL_STATISTICS, described, strict=True)}
+
+
+def darkest_share(values: Tensor) -> Tensor:
+    """The lowest of `[B, N]` uint8 values that at least 1 % are no higher than, `[B]`."""
+    rank = math.ceil(values.shape[1] / DARKEST_ONE_IN)
+    if values.is_cuda:
+        return values.kthvalue(rank, dim=1).values
+    # On a CPU `kthvalue` costs 10 % of `measure` and `topk` 5 to 7 %, counting 1 % (128 pixels, one core).
+    counts = torch.stack([row.bincount(minlength=256) for row in values]) if len(values) else values.new_empty(0, 256)
+    return (counts.cumsum(1) < rank).sum(1)
 
 
 def error_map(images: Tensor, reconstructions: Tensor) -> Tensor:

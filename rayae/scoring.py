@@ -16,10 +16,10 @@ from rayae import storage
 from rayae.bundle import Bundle
 from rayae.errors import ConfigError, RunError, TooManyFailures
 from rayae.loader import Loaded, Loader
-from rayae.manifest import Chunk, Manifest
+from rayae.manifest import Chunk
 from rayae.reader import Reader
 from rayae.results import ChunkSummary, Judge, Outcome, Status, chunk_bytes, result_table, summarise
-from rayae.run import MANIFEST, Run
+from rayae.run import Run, total
 from rayae.scorer import Scorer
 from rayae.terminal import Progress
 
@@ -45,7 +45,9 @@ class ChunkScorer:
         self.plan = plan
         self.run = Run.open(plan.run)
         _refuse_other_bundle(self.run, bundle)
-        self.manifest = Manifest.open(storage.join(plan.run, MANIFEST))
+        if self.run.record["fingerprint_hash"] != plan.fingerprint:
+            raise RunError(f"{plan.run} was planned anew while it was scored; score into a new `out=`.")
+        self.manifest = self.run.manifest
         self.loader = Loader(plan.reader, bundle.preprocess, plan.threads, isolated=plan.isolated)
         self.scorer = Scorer.open(bundle, plan.micro_batch)
         self.judge = Judge(bundle.primary_score, bundle.bundle_id, self.run.threshold, self.run.calibration)
@@ -187,14 +189,18 @@ def score_inline(plan: ScoringPlan, run: Run, chunks: Iterable[Chunk]) -> Iterat
         yield summary
 
 
-def follow(run: Run, summaries: Iterable[ChunkSummary], budget: FailureBudget, left: int) -> dict[str, Any]:
+def follow(
+    run: Run, summaries: Iterable[ChunkSummary], budget: FailureBudget, left: int, what: str = "score"
+) -> dict[str, Any]:
     """Consume the summaries of a run as they come: progress, failure budget; returns wall seconds and images done."""
-    started, done, flagged = time.monotonic(), 0, 0
-    with Progress("score", run.rows, already=run.rows - left) as progress:
+    before = total(run.summaries())
+    started, done, flagged = time.monotonic(), 0, before["flagged"]
+    failed = before["images"] - before["by_status"].get(Status.SCORED, 0)
+    with Progress(what, run.rows, already=run.rows - left) as progress:
         for summary in summaries:
-            done, flagged = done + summary.images, flagged + summary.flagged
+            done, flagged, failed = done + summary.images, flagged + summary.flagged, failed + summary.failed
             budget.spend(summary.by_status)
-            failed = budget.images - budget.by_status[Status.SCORED]
-            progress.advance(summary.images, f"{flagged:,} flagged, {failed:,} failed")
+            flags = f"{flagged:,} flagged" if run.threshold is not None else ""
+            progress.advance(summary.images, ", ".join(filter(None, [flags, f"{failed:,} failed"])))
     seconds = time.monotonic() - started
     return {"wall_seconds": round(seconds, 2), "images_per_second": round(done / max(seconds, 1e-9), 1)}

@@ -52,14 +52,14 @@ class PreprocessSettings(Settings):
 
 
 class NetworkSettings(Settings):
-    base_width: Annotated[int, Field(gt=0, multiple_of=8)] = 16
+    base_width: Annotated[int, Field(gt=0, le=512, multiple_of=8)] = 16
     """Channels of the first layer, a multiple of 8; each of the three halvings of the picture after it doubles them."""
-    latent: Annotated[int, Field(gt=0)] = 16
+    latent: Annotated[int, Field(gt=0, le=65536)] = 16
     """Numbers that a whole picture is squeezed into: fewer make the network forget more, and defects with it."""
 
 
 class OptimizerSettings(Settings):
-    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    learning_rate: Annotated[float, Field(gt=0, le=100)] = 2e-3
     """Peak learning rate of AdamW; it warms up over the first twentieth and falls along a cosine to zero."""
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     """Weight decay of AdamW."""
@@ -120,7 +120,7 @@ class TrainSettings(Labelled, CalibrationSettings):
     """Images a step, all workers together."""
     patience: Annotated[int, Field(gt=0)] = 10
     """Epochs without a better loss on held-out normal images after which training stops early."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of the weights, the order of the images and the split."""
     precision: Literal["bf16", "float32"] = "bf16"
     """Arithmetic of the network in training, calibration and scoring; errors are always summed in float32."""
@@ -173,7 +173,7 @@ class EvaluateSettings(RunVerbSettings):
     """Confidence of the intervals."""
     resamples: Annotated[int, Field(ge=100)] = 1000
     """Bootstrap resamples behind the intervals of AUROC and average precision."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of the bootstrap."""
 
 

@@ -8,7 +8,8 @@ import json
 import os
 import posixpath
 import secrets
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 from urllib.parse import unquote
@@ -19,10 +20,13 @@ from fsspec.implementations.local import LocalFileSystem
 
 from rayae.errors import ConfigError, RayaeError, StorageError
 
+LOCAL_SCHEMES = ("file://", "local://")
+SECONDS_OF_A_WRITE = 3600.0
+
 
 def is_local(uri: str) -> bool:
     """Whether the URI is a path of this machine's file system, with `file://` before it or without."""
-    return "://" not in uri or uri.startswith("file://")
+    return "://" not in uri or uri.startswith(LOCAL_SCHEMES)
 
 
 def absolute(uri: str) -> str:
@@ -35,9 +39,9 @@ def absolute(uri: str) -> str:
 
 def local_path(uri: str) -> str:
     """The path behind a local URI; a percent-encoded `file://` URI may name bytes that are not UTF-8."""
-    if not uri.startswith("file://"):
+    if not uri.startswith(LOCAL_SCHEMES):
         return uri
-    host, slash, path = uri.removeprefix("file://").partition("/")
+    host, slash, path = uri.partition("://")[2].partition("/")
     if host not in ("", "localhost") or not slash:
         raise ConfigError(f"{uri} names no file of this machine; write file:///absolute/path, or the path alone.")
     return unquote(slash + path, errors="surrogateescape")
@@ -131,7 +135,7 @@ def write_bytes(uri: str, data: bytes) -> None:
     """Write a file whole or not at all, in place of one that may be there."""
     with explained("write", uri):
         if is_local(uri):
-            _write_beside_and_rename(Path(absolute(uri)), data)
+            _write_beside(Path(absolute(uri)), data, os.replace)
         else:
             filesystem, path = filesystem_of(uri)
             filesystem.pipe_file(path, data)
@@ -145,6 +149,31 @@ def write_text(uri: str, text: str) -> None:
 def write_json(uri: str, value: Any) -> None:
     """Write a JSON file, whole or not at all; NaN and infinity are refused, since JSON has none."""
     write_text(uri, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def create_json(uri: str, value: Any) -> bool:
+    """Write a JSON file, whole or not at all, unless there is one already; whether it was written.
+
+    Of several processes on one disk that try at once, one succeeds. Object storage is asked first and written then.
+    """
+    data = (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
+    if is_local(uri):
+        with explained("write", uri):
+            return _write_beside(Path(absolute(uri)), data, os.link)
+    if exists(uri):
+        return False
+    write_bytes(uri, data)
+    return True
+
+
+def sweep(uri: str) -> None:
+    """Remove what killed writers have left in a local directory; a writer of the last hour is left alone."""
+    if is_local(uri):
+        with explained("clean", uri):
+            for part in Path(absolute(uri)).glob(".*.part"):
+                with contextlib.suppress(FileNotFoundError):
+                    if time.time() - part.stat().st_mtime > SECONDS_OF_A_WRITE:
+                        part.unlink()
 
 
 def remove(uri: str) -> None:
@@ -185,7 +214,8 @@ def explained(verb: str, uri: str) -> Iterator[None]:
         raise StorageError(f"cannot {verb} {uri}: {type(error).__name__}: {error}.") from error
 
 
-def _write_beside_and_rename(path: Path, data: bytes) -> None:
+def _write_beside(path: Path, data: bytes, put_in_place: Callable[[Path, Path], None]) -> bool:
+    """Write beside the place and then put it there by one call; False when that finds the place taken."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.part")  # 40: a name holds 255 bytes
     try:
@@ -193,7 +223,9 @@ def _write_beside_and_rename(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(beside, path)
-    except BaseException:
+        put_in_place(beside, path)
+    except FileExistsError:
+        return False
+    finally:
         beside.unlink(missing_ok=True)
-        raise
+    return True

@@ -5,15 +5,23 @@ import time
 from collections.abc import Iterable, Sequence
 from types import TracebackType
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as RichProgress
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 SECONDS_BETWEEN_LINES = 10.0
+BAR_WIDTH = 16
 WIDTH_ELSEWHERE = 120
 """Columns of a table that goes to a file or a pipe."""
+
+
+class Console(RichConsole):
+    """Rich's console, but a closed pipe is told to the door, which knows the exit code for it."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
 
 
 def say(text: str) -> None:
@@ -61,18 +69,11 @@ class Progress:
 
     def __enter__(self) -> "Progress":
         if self.console.is_terminal:
-            self.bar = RichProgress(
-                TextColumn("{task.description}", markup=False),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TextColumn("left"),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[note]}", markup=False),
-                console=self.console,
-            )
+            text = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True))
+            self.bar = RichProgress(BarColumn(bar_width=BAR_WIDTH), text, console=self.console)
             self.bar.start()
-            self.task = self.bar.add_task(self.what, total=self.total, completed=self.done, note="")
+            waiting = f"{self.what}: waiting for the first of {self.total - self.done:,} {self.unit}"
+            self.task = self.bar.add_task(waiting, total=self.total, completed=self.done)
         return self
 
     def advance(self, count: int, note: str = "") -> None:
@@ -81,12 +82,18 @@ class Progress:
         if self.started is None:  # what came before the first result was starting up, and says nothing of the rate
             self.started, self.counted_from = time.monotonic(), self.done
         rate = self.rate()
-        note = ", ".join(filter(None, [f"{rate:,.0f} {self.unit}/s" if rate > 0 else "", note]))
+        parts = [
+            f"{self.what}: {self.done:,} of {self.total:,} {self.unit}",
+            f"{self.left()} left",
+            f"{rate:,.0f} {self.unit}/s" if rate > 0 else "",
+            note,
+        ]
+        line = ", ".join(filter(None, parts))
         if self.bar is not None:
-            self.bar.update(self.task, completed=self.done, note=note)
+            self.bar.update(self.task, completed=self.done, description=printable(line))
         elif time.monotonic() - self.printed >= SECONDS_BETWEEN_LINES or self.done == self.total:
             self.printed = time.monotonic()
-            say(f"{self.what}: {self.done:,} of {self.total:,} {self.unit}, {self.left()} left, {note}".rstrip())
+            say(line)
 
     def rate(self) -> float:
         """Units a second since the first came in."""

@@ -140,8 +140,8 @@ def conformal(
 ) -> Threshold:
     """The k-th lowest of the normal calibration scores as the cut, with its certificate Beta(n+1-k, k).
 
-    `groups` is the number of groups that the calibration images come from. Raises DataError when the scores
-    are too few for `alpha` or not finite.
+    `groups` is the number of groups that the calibration images come from, None if none has one. Raises DataError
+    when the scores are too few for `alpha` or not finite.
     """
     check_confidence(confidence)
     ordered = np.sort(checked(calibration, score))
@@ -243,7 +243,8 @@ def too_few(n: int, alpha: float) -> str:
 def about_groups(groups: int | None) -> str:
     """What the number of groups does to a guarantee that counts images."""
     if groups is None:
-        return ""
+        alike = "images that are alike (same part, same camera burst) make the certificate optimistic"
+        return f" No groups are known: {alike}."
     if groups < FEW_GROUPS:
         source = "one group" if groups == 1 else f"only {groups} groups"
         return (

@@ -6,6 +6,7 @@ held-out loss are averaged over the workers, so all of them stop at the same epo
 
 import io
 import math
+import pickle
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -264,5 +265,10 @@ def _restore(checkpoint: bytes, network: nn.Module, optimizer: torch.optim.Optim
 
 
 def _load(checkpoint: bytes) -> dict[str, Any]:
-    state: dict[str, Any] = torch.load(io.BytesIO(checkpoint), map_location="cpu", weights_only=True)
+    try:
+        state: dict[str, Any] = torch.load(io.BytesIO(checkpoint), map_location="cpu", weights_only=True)
+    except (EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        raise TrainingError(
+            "the checkpoint to go on from is damaged; remove the folder `training` in `out=` to train anew."
+        ) from error
     return state

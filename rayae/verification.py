@@ -1,6 +1,6 @@
 """Home of the question whether a run is whole: every manifest row there exactly once, as planned, and undamaged."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,16 @@ from numpy.typing import NDArray
 
 from rayae.errors import RayaeError
 from rayae.manifest import Chunk
-from rayae.results import FROM_MANIFEST, ChunkSummary, Status, chunk_name, result_schema, summarise, user_columns
+from rayae.results import (
+    FROM_MANIFEST,
+    PIXEL_STATISTICS,
+    ChunkSummary,
+    Status,
+    chunk_name,
+    result_schema,
+    summarise,
+    user_columns,
+)
 from rayae.run import CHUNKS, RECORD, SUCCESS, Run, read_chunk, short_hash, total
 from rayae.threshold import Threshold, flag
 
@@ -25,8 +34,6 @@ def problems(run: Run) -> list[str]:
     found = _file_problems(run)
     try:
         manifest = run.manifest.read_unchanged()
-        if run.manifest.content_hash != run.fingerprint.get("manifest"):
-            return [*found, f"{run.manifest.uri} is not the manifest of the plan: its content has another hash."]
     except RayaeError as error:
         return [*found, str(error)]
     left = {chunk.number for chunk in run.chunks_left()}
@@ -123,6 +130,8 @@ def _row_problems(run: Run, table: pa.Table) -> list[str]:
         "are not scored and give no reason, or are scored and give one": _there(table["error"]) == scored,
         "have no score though scored, or one though not": _any_differs(table, [*record["scores"], "score"], scored),
         "have a score that is no finite number": _any_infinite(table, [*record["scores"], "score"]),
+        "have no pixel statistic though scored, or one though not": _any_differs(table, PIXEL_STATISTICS, scored),
+        "have a pixel statistic that is no finite number": _any_infinite(table, PIXEL_STATISTICS),
         f"have a score that is not their {record['primary_score']}": scored & (_numbers(table["score"]) != primary),
         "have no p-value though scored, or one though not": _there(table["p_value"])
         != (nobody if fingerprint.get("calibration") is None else scored),
@@ -148,11 +157,11 @@ def _there(values: pa.ChunkedArray) -> Flags:
     return np.asarray(values.is_valid().to_numpy(), dtype=bool)
 
 
-def _any_differs(table: pa.Table, names: list[str], scored: Flags) -> Flags:
+def _any_differs(table: pa.Table, names: Sequence[str], scored: Flags) -> Flags:
     return _any(_there(table[name]) != scored for name in names)
 
 
-def _any_infinite(table: pa.Table, names: list[str]) -> Flags:
+def _any_infinite(table: pa.Table, names: Sequence[str]) -> Flags:
     return _any(_there(table[name]) & ~np.isfinite(_numbers(table[name])) for name in names)
 
 

@@ -1,5 +1,7 @@
 """Home of scoring on Ray Data: the table of chunks, streamed through a pool of actors that each do whole chunks."""
 
+import os
+import traceback
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -7,76 +9,80 @@ from typing import Any
 
 import pyarrow as pa
 import ray.data
-from ray.data import ActorPoolStrategy, DataContext
+from ray.data import ActorPoolStrategy, DataContext, Dataset
 from ray.exceptions import RayError
 from ray.util.annotations import RayDeprecationWarning
 
 from rayae.errors import ClusterError, RayaeError
 from rayae.manifest import Chunk
-from rayae.on_ray.cluster import Workers, last_line
+from rayae.on_ray.cluster import Workers, last_line, refusal
 from rayae.results import ChunkSummary
 from rayae.run import Run
+from rayae.scorer import is_broken_device
 from rayae.scoring import ChunkScorer, ScoringPlan
+from rayae.terminal import warn
 
 TRIES_A_CHUNK = 3
 BOUNDED_RETRIES: dict[str, Any] = {"max_restarts": -1, "max_task_retries": TRIES_A_CHUNK - 1}
 """Dead actors are replaced for ever, but no chunk is tried for ever, as it is by Ray Data's default. There is no other
 way to say so: Ray 2.60 calls these arguments deprecated and names no successor."""
 FORGIVEN_CHUNKS = 16
-"""Chunks that may kill their worker at every try before the run is given up; they are done again with care."""
+"""Chunks that may kill their worker at every try before the others, too, are done with care."""
+TOLD = pa.schema([(name, pa.string()) for name in ("summary", "refused_by", "refusal", "bug")])
+"""What an actor tells of a chunk: its summary; or the class and the sentence of a RayaeError; or a traceback."""
 
 
 class ScoringActor:
-    """A `ChunkScorer` in a Ray actor: a row of the chunk table in, a row with its summary out.
+    """A `ChunkScorer` in a Ray actor: a row of the chunk table in, a row of TOLD out.
 
-    What the storage or the data refuse is sent back as a sentence: as an exception Ray would take it for a death.
+    Exceptions are sent back as rows: Ray would count them with the deaths, forgive them, and lose their class. The
+    model is loaded with the first chunk, so that what is wrong with it takes the same way.
     """
 
     def __init__(self, plan: ScoringPlan) -> None:
-        self.scorer = ChunkScorer(plan)
+        self.plan = plan
+        self.scorer: ChunkScorer | None = None
 
     def __call__(self, rows: pa.Table) -> pa.Table:
-        summaries: list[str | None] = []
-        refusals: list[str | None] = []
-        for row in rows.to_pylist():
-            try:
-                summaries.append(self.scorer(Chunk(**row)).to_json())
-                refusals.append(None)
-            except RayaeError as error:
-                summaries.append(None)
-                refusals.append(str(error))
-        return pa.table({"summary": pa.array(summaries, pa.string()), "refusal": pa.array(refusals, pa.string())})
+        return pa.Table.from_pylist([self.tell(Chunk(**row)) for row in rows.to_pylist()], schema=TOLD)
+
+    def tell(self, chunk: Chunk) -> dict[str, str]:
+        """Do a chunk, and say what became of it."""
+        try:
+            return {"summary": self.score(chunk).to_json()}
+        except RayaeError as error:
+            return {"refused_by": type(error).__name__, "refusal": str(error)}
+        except Exception as error:  # noqa: BLE001 (the driver raises it, with this traceback)
+            if self.scorer is not None and isinstance(error, RuntimeError) and is_broken_device(error):
+                warn(f"this worker ends, since its device is lost to it: {error}")
+                os._exit(1)  # every further chunk would fail here; Ray starts another worker and tries this one again
+            return {"bug": traceback.format_exc()}
+
+    def score(self, chunk: Chunk) -> ChunkSummary:
+        """Do a chunk."""
+        if self.scorer is None:
+            self.scorer = ChunkScorer(self.plan)
+        return self.scorer(chunk)
 
 
 def score_on_ray(plan: ScoringPlan, run: Run, chunks: list[Chunk], workers: Workers) -> Iterator[ChunkSummary]:
-    """Score chunks on the cluster, as they finish. A chunk that kills its worker each time is decoded in isolation."""
-    yield from _stream(plan, chunks, workers, forgiven=FORGIVEN_CHUNKS)
+    """Score chunks on the cluster, as they finish. What kills its worker each time is decoded in isolation.
+
+    Raises the RayaeErrors of the workers; ClusterError when workers die in isolation, too; RuntimeError, with the
+    worker's traceback, for a bug.
+    """
+    gave_up = ""
+    try:
+        yield from _stream(plan, chunks, workers, forgiven=FORGIVEN_CHUNKS)
+    except RayError as error:
+        gave_up = f"more than {FORGIVEN_CHUNKS} chunks ended each worker that tried them ({last_line(error)}); "
     left = {chunk.number for chunk in run.chunks_left()}
     again = [chunk for chunk in chunks if chunk.number in left]
-    if again:
-        careful = replace(workers, count=min(workers.count, len(again)))
-        yield from _stream(replace(plan, isolated=True), again, careful, forgiven=0)
-
-
-def _stream(plan: ScoringPlan, chunks: list[Chunk], workers: Workers, forgiven: int) -> Iterator[ChunkSummary]:
-    warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated", RayDeprecationWarning)
-    context = DataContext.get_current()
-    context.enable_progress_bars = False
-    context.max_errored_blocks = forgiven
-    table = [pa.table({"number": [c.number], "first": [c.first], "rows": [c.rows]}) for c in chunks]
-    scored = ray.data.from_arrow(table).map_batches(
-        ScoringActor,
-        fn_constructor_args=(plan,),
-        batch_size=None,
-        batch_format="pyarrow",
-        compute=ActorPoolStrategy(size=min(workers.count, len(chunks))),
-        num_cpus=workers.cpus,
-        num_gpus=workers.gpus,
-        **BOUNDED_RETRIES,
-    )
+    if not again:
+        return
+    warn(f"{gave_up}{len(again)} chunk(s) are done again with care, decoded in child processes")
     try:
-        for row in scored.iter_rows():
-            yield _summary(row)
+        yield from _stream(replace(plan, isolated=True), again, workers, forgiven=0)
     except RayError as error:
         raise ClusterError(
             f"the workers failed more often than is forgiven: {last_line(error)}. "
@@ -84,7 +90,34 @@ def _stream(plan: ScoringPlan, chunks: list[Chunk], workers: Workers, forgiven: 
         ) from error
 
 
+def _stream(plan: ScoringPlan, chunks: list[Chunk], workers: Workers, forgiven: int) -> Iterator[ChunkSummary]:
+    for row in _dataset(plan, chunks, workers, forgiven).iter_rows():
+        yield _summary(row)
+
+
+def _dataset(plan: ScoringPlan, chunks: list[Chunk], workers: Workers, forgiven: int) -> Dataset:
+    """The table of chunks, and what the actors tell of each; it keeps the context that it is made in."""
+    table = [pa.table({"number": [c.number], "first": [c.first], "rows": [c.rows]}) for c in chunks]
+    context = DataContext.get_current().copy()
+    context.enable_progress_bars = False
+    context.max_errored_blocks = forgiven
+    with DataContext.current(context), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated", RayDeprecationWarning)
+        return ray.data.from_arrow(table).map_batches(
+            ScoringActor,
+            fn_constructor_args=(plan,),
+            batch_size=None,
+            batch_format="pyarrow",
+            compute=ActorPoolStrategy(size=min(workers.count, len(chunks))),
+            num_cpus=workers.cpus,
+            num_gpus=workers.gpus,
+            **BOUNDED_RETRIES,
+        )
+
+
 def _summary(row: dict[str, Any]) -> ChunkSummary:
+    if row["bug"] is not None:
+        raise RuntimeError(f"a scoring worker met a bug:\n{row['bug']}")
     if row["refusal"] is not None:
-        raise RayaeError(row["refusal"])
+        raise refusal(row["refused_by"], row["refusal"])
     return ChunkSummary.from_json(row["summary"])

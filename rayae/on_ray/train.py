@@ -3,10 +3,13 @@
 import os
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass
+from threading import Thread
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import ray.train
 from numpy.typing import NDArray
 from ray.data import DataIterator, Dataset
@@ -16,13 +19,15 @@ from ray.train.torch import TorchTrainer, get_device
 from ray.train.v2.api.exceptions import TrainingFailedError
 
 from rayae import storage
-from rayae.errors import ClusterError, RayaeError
+from rayae.errors import ClusterError, RayaeError, TrainingError
 from rayae.history import write_history
-from rayae.on_ray.cluster import Workers, last_line
+from rayae.on_ray.cluster import Workers, last_line, refusal
 from rayae.training import Epoch, Result, TrainingPlan, fit, result_of
 
 CHECKPOINT = "checkpoint.pt"
 CHECKPOINTS_KEPT = 2
+REFUSAL = "refusal.json"
+"""Where rank 0 says why training cannot go on. An exception Ray Train would take for a death, and try all again."""
 SECONDS_BETWEEN_POLLS = "0.2"
 """Ray Train takes the report of an epoch at its next poll, and workers wait for that: 2 s by default, for any epoch."""
 
@@ -38,7 +43,11 @@ class Share:
 def train_on_ray(
     plan: TrainingPlan, images: Dataset, share: Share, workers: Workers, *, folder: str, name: str, max_failures: int
 ) -> Result:
-    """Train on the cluster. A run of this name in the folder, which must be of the same plan, is gone on with."""
+    """Train on the cluster. A run of this name in the folder, which must be of the same plan, is gone on with.
+
+    Raises the RayaeErrors of the workers, and ClusterError when they fail more often than `max_failures`.
+    """
+    storage.remove(storage.join(folder, REFUSAL))
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", SECONDS_BETWEEN_POLLS)
     trainer = TorchTrainer(
         _work,
@@ -58,10 +67,29 @@ def train_on_ray(
         dataset_config=DataConfig(datasets_to_split=[]),
     )
     try:
-        checkpoint = trainer.fit().checkpoint
+        checkpoint = _fit_interruptibly(trainer).checkpoint
     except (TrainingFailedError, RayError) as error:
         raise _explained(error, max_failures) from error
+    _raise_refusal(folder)
     return result_of(_read(checkpoint))
+
+
+def _fit_interruptibly(trainer: TorchTrainer) -> ray.train.Result:
+    """`trainer.fit()` in a thread beside this one.
+
+    In the main thread Ray Train replaces the handler of Ctrl-C for good, by one that ends the process with exit code 1
+    and without a word, and that goes on swallowing Ctrl-C after training.
+    """
+    ended: Future[ray.train.Result] = Future()
+
+    def fit_and_tell() -> None:
+        try:
+            ended.set_result(trainer.fit())
+        except BaseException as error:  # noqa: BLE001 (raised again in the thread that waits)
+            ended.set_exception(error)
+
+    Thread(target=fit_and_tell, daemon=True).start()
+    return ended.result()
 
 
 def _work(config: dict[str, Any]) -> None:
@@ -71,32 +99,45 @@ def _work(config: dict[str, Any]) -> None:
     rank, world = context.get_world_rank(), context.get_world_size()
     mine = share.train[: len(share.train) // world * world][rank::world]
     held_out = share.validation[rank::world] if len(share.validation) >= world else share.validation
-    images = ray.train.get_dataset_shard("images")
-    pixels = _collect(images, np.concatenate([mine, held_out]))
+    pixels = _collect(ray.train.get_dataset_shard("images"), np.concatenate([mine, held_out]))
     checkpoint = ray.train.get_checkpoint()
-    fit(
-        plan,
-        pixels[: len(mine)],
-        pixels[len(mine) :],
-        device=get_device(),
-        checkpoint=None if checkpoint is None else _read(checkpoint),
-        after_epoch=_report if rank else _report_and_keep(folder),
-    )
+    try:
+        fit(
+            plan,
+            pixels[: len(mine)],
+            pixels[len(mine) :],
+            device=get_device(),
+            checkpoint=None if checkpoint is None else _read(checkpoint),
+            after_epoch=_report if rank else _report_and_keep(folder),
+        )
+    except TrainingError as error:  # of what all workers have in common, so all of them end here
+        if rank == 0:
+            storage.write_json(storage.join(folder, REFUSAL), {"class": type(error).__name__, "sentence": str(error)})
+
+
+def _raise_refusal(folder: str) -> None:
+    uri = storage.join(folder, REFUSAL)
+    if storage.exists(uri):
+        said = storage.read_json(uri)
+        raise refusal(said["class"], said["sentence"])
 
 
 def _collect(images: DataIterator, wanted: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """The pixels of these images, in this order, `[N, H, W, C]` uint8."""
-    order = np.argsort(wanted)
+    """The pixels of these images, in this order, `[N, H, W, C]` uint8; ClusterError when one of them does not come."""
+    order = pd.Index(wanted)  # where each of them goes
+    placed = np.zeros(len(wanted), dtype=bool)
     pixels: NDArray[np.uint8] | None = None
     for batch in images.iter_batches(batch_size=256, batch_format="numpy"):
-        place = np.searchsorted(wanted, batch["image_id"], sorter=order)
-        rows = order[np.minimum(place, len(wanted) - 1)]
-        mine = wanted[rows] == batch["image_id"]
+        rows = order.get_indexer(pd.Index(batch["image_id"]))
         if pixels is None:
             pixels = np.empty((len(wanted), *batch["pixels"].shape[1:]), dtype=np.uint8)
-        pixels[rows[mine]] = batch["pixels"][mine]
-    if pixels is None:
-        raise RayaeError("the dataset of training images is empty on this worker.")
+        pixels[rows[rows >= 0]] = batch["pixels"][rows >= 0]
+        placed[rows[rows >= 0]] = True
+    if pixels is None or not placed.all():
+        raise ClusterError(
+            f"{np.count_nonzero(~placed)} of the {len(wanted)} images of a training worker did not reach it; "
+            "run the same command again."
+        )
     return pixels
 
 

@@ -1,5 +1,7 @@
 """`rayae calibrate`: scores of held-out normal images, and the threshold that follows from them, into the bundle."""
 
+import math
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -47,12 +49,13 @@ def calibrate(settings: CalibrateSettings) -> None:
 def calibrate_on(bundle: Bundle, images: pa.Table, settings: CalibrationSettings) -> Bundle:
     """Score these images with the bundle, keep their scores in it, and choose its threshold."""
     run = _workplace(bundle, images, settings)
-    complete(run, bundle, settings)
+    by_status = complete(run, bundle, settings, what="calibrate")["by_status"]
+    failure_budget(settings, min_sample=1).spend(by_status)
     scored = run.results()
     scored = scored.filter(pc.equal(scored["status"], Status.SCORED.value))
     calibration = scored.select(["uri", "group", *bundle.scores, "score"])
     changed = _commit(bundle, calibration, settings)
-    storage.remove(storage.join(bundle.uri, WORKPLACE))
+    storage.remove(run.uri)
     return changed
 
 
@@ -74,6 +77,8 @@ def refuse_rule(settings: RuleSettings) -> None:
     """ConfigError when the rule lacks what it needs, or is given what it does not use."""
     if settings.rule == "fixed" and settings.cut is None:
         raise ConfigError("rule=fixed needs cut=, a value of the primary score above which an image is flagged.")
+    if settings.rule == "fixed" and settings.cut is not None:
+        fixed(settings.cut, score="any", bundle_id="any", calibration=None, confidence=settings.confidence)
     if settings.rule != "fixed" and settings.cut is not None:
         raise ConfigError(f"cut={settings.cut:g} is only used by rule=fixed, and the rule is {settings.rule}.")
 
@@ -82,7 +87,7 @@ def refuse_few(count: int, settings: RuleSettings) -> None:
     """DataError, before anything costly, when there are too few images for the conformal rule."""
     needed = conformal_needs(settings.alpha)
     if settings.rule == "conformal" and count < needed:
-        enough = f"alpha={1 / (count + 1):.2g} or more, " if count else ""
+        enough = f"alpha={math.ceil(1000 / (count + 1)) / 1000:g} or more, " if count else ""
         raise DataError(
             f"rule=conformal with alpha={settings.alpha:g} needs {needed} held-out normal images, "
             f"and there are {count}: "
@@ -115,17 +120,20 @@ def _workplace(bundle: Bundle, images: pa.Table, settings: RunnerSettings) -> Ru
     table = table.drop_columns(user_columns(table.column_names))
     firsts = [chunk.first for chunk in plan_chunks(sizes_of(table), None)]
     found = fingerprint(content_hash(table), table.num_rows, bundle, firsts, settings)
-    uri = storage.join(bundle.uri, WORKPLACE, short_hash(found))
+    uri = storage.join(bundle.uri, f"{WORKPLACE}-{short_hash(found)}")
     if Run.exists(uri):
         return Run.open(uri)
     write_manifest(table, storage.join(uri, MANIFEST))
-    return plan_run(uri, bundle, firsts, found, {})
+    return plan_run(uri, bundle, firsts, found, {"images": bundle.uri, "settings": settings.model_dump()})
 
 
 def _commit(bundle: Bundle, calibration: pa.Table | None, settings: RuleSettings) -> Bundle:
     threshold = _choose(bundle, calibration, settings)
     changed = bundles.calibrated(bundle, calibration, threshold)
-    say(f"threshold: {threshold.guarantee}" if threshold else "no threshold (rule=none): flags will be null")
+    if threshold is None:
+        say("no threshold (rule=none): flags will be null")
+    else:
+        say(f"threshold: {threshold.score} above {threshold.cut:.6g} is an anomaly. {threshold.guarantee}")
     return changed
 
 

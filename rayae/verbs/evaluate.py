@@ -8,27 +8,27 @@ from rayae import evaluation, storage
 from rayae.bundle import Bundle
 from rayae.errors import DataError, RunError
 from rayae.labels import attach_labels
-from rayae.run import Run
+from rayae.run import EVALUATION, Run
 from rayae.settings import EvaluateSettings
 from rayae.terminal import say, show_table, warn
-from rayae.threshold import Threshold
 
-EVALUATION = "evaluation.json"
+MANY_IMAGES = 20_000
+"""Above it the intervals take so long that a word is due: for 100,000 images and five scores 85 s."""
 
 
 def evaluate(settings: EvaluateSettings) -> None:
     """Hold the scores and flags of a run against its labels, on images that its bundle was not made with."""
-    assert settings.run is not None
     run = Run.open(settings.run)
-    if run.success() is None:
+    if run.success() is None or run.chunks_left():
         raise RunError(f"{run.uri} is not finished; `rayae score {run.uri}` scores the rest of it.")
     bundle = Bundle.open(run.bundle_uri)
     results = read_results(run, bundle, settings.labels)
     used = used_images(bundle)
     roles = dict(zip(used["uri"].to_pylist(), used["split"].to_pylist(), strict=True))
     warn_of_copies(results, used)
-    flagged_by = run.record["threshold"]
-    threshold = None if flagged_by is None else Threshold.from_dict(flagged_by)
+    if results.num_rows > MANY_IMAGES:
+        say(f"drawing {settings.resamples:,} resamples of up to {results.num_rows:,} images for the intervals")
+    threshold = run.threshold
     found = evaluation.evaluate(
         results,
         primary=run.record["primary_score"],

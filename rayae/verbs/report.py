@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from rayae import storage
 from rayae.bundle import Bundle
@@ -12,36 +11,30 @@ from rayae.errors import RayaeError
 from rayae.pictures import small, small_peaks
 from rayae.reader import Reader
 from rayae.report import COLUMNS, WorstPicture, compose, render
-from rayae.run import Run
+from rayae.run import EVALUATION, REPORT, Run
 from rayae.settings import ReportSettings
 from rayae.terminal import say, warn
-from rayae.threshold import Threshold
 
 if TYPE_CHECKING:
     from rayae.scorer import Scorer
 
-REPORT = "report.html"
-EVALUATION = "evaluation.json"
-
 
 def report(settings: ReportSettings) -> None:
     """Write the page of a run, with its worst images read and reconstructed once more."""
-    assert settings.run is not None
     run = Run.open(settings.run)
     out = storage.absolute(settings.out or storage.join(run.uri, REPORT))
     results = run.results(COLUMNS)
     bundle, notes = bundle_of(run)
     for note in notes:
         warn(note)
-    threshold = run.record["threshold"]
     page = compose(
         run.uri,
         run.record,
         run.success(),
         results,
         score_name=run.record["primary_score"],
-        threshold=None if threshold is None else Threshold.from_dict(threshold),
-        calibration=None if bundle is None else calibration_of(run, bundle),
+        threshold=run.threshold,
+        calibration=run.calibration,
         evaluation=evaluation_of(run),
         pictures=pictures(run, bundle, highest(results, settings.worst)),
         notes=notes,
@@ -70,12 +63,6 @@ def bundle_of(run: Run) -> tuple[Bundle | None, list[str]]:
         f"There are no pictures on this page: the run was scored with the bundle {used}, and {bundle.uri} "
         f"is now {bundle.bundle_id}."
     ]
-
-
-def calibration_of(run: Run, bundle: Bundle) -> NDArray[np.float32] | None:
-    """The calibration scores behind the run, unless the bundle was calibrated again since."""
-    same = bundle.record["calibration"] == run.fingerprint["calibration"]
-    return bundle.calibration if same else None
 
 
 def evaluation_of(run: Run) -> dict[str, Any] | None:

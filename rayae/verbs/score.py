@@ -13,7 +13,7 @@ from rayae.listing import refuse_reserved
 from rayae.manifest import Chunk, Manifest, changes, content_hash, plan_chunks, sizes_of, write_manifest
 from rayae.reader import Reader
 from rayae.results import ChunkSummary
-from rayae.run import MANIFEST, Run, short_hash, total
+from rayae.run import CALIBRATION, CHUNKS, MANIFEST, SUCCESS, Run, short_hash, total
 from rayae.scoring import FailureBudget, ScoringPlan, follow, score_inline
 from rayae.settings import RunnerSettings, ScoreSettings
 from rayae.terminal import say, show_table, warn
@@ -42,15 +42,18 @@ def failure_budget(settings: RunnerSettings, min_sample: int | None = None) -> F
     return FailureBudget(settings.max_failed_fraction, settings.max_failed_by_status, sample)
 
 
-def complete(run: Run, bundle: Bundle, settings: RunnerSettings, micro_batch: int | None = None) -> Mapping[str, Any]:
-    """Do the chunks that are left of a run, and return the statistics of the whole."""
+def complete(
+    run: Run, bundle: Bundle, settings: RunnerSettings, micro_batch: int | None = None, what: str = "score"
+) -> Mapping[str, Any]:
+    """Do the chunks that are left of a run, and return the statistics of the whole; `what` names it for people."""
     left, success = run.chunks_left(), run.success()
     if not left and success is not None:
+        run.summaries()
         say(f"nothing to do: all {run.rows:,} images of {run.uri} have their rows")
         statistics: Mapping[str, Any] = success["statistics"]
         return statistics
     rows = sum(chunk.rows for chunk in left)
-    say(f"scoring {rows:,} of {run.rows:,} images in {len(left):,} of {len(run.chunks):,} chunks, {settings.placement}")
+    say(f"{what}: {rows:,} of {run.rows:,} images in {len(left):,} of {len(run.chunks):,} chunks, {settings.placement}")
     plan = ScoringPlan(
         run=run.uri,
         bundle=bundle.uri,
@@ -59,7 +62,7 @@ def complete(run: Run, bundle: Bundle, settings: RunnerSettings, micro_batch: in
         threads=decode_threads(settings),
         micro_batch=micro_batch,
     )
-    speed = follow(run, _summaries(plan, run, left, settings), failure_budget(settings), rows)
+    speed = follow(run, _summaries(plan, run, left, settings), failure_budget(settings), rows, what)
     still_left = run.chunks_left()
     if still_left:
         raise RunError(f"{len(still_left)} chunk(s) of {run.uri} were not written; run the same command again.")
@@ -83,8 +86,9 @@ def decode_threads(settings: RunnerSettings) -> int:
     """Threads that fetch and decode beside the model: as set, or a worker's CPUs and two that wait for storage."""
     if settings.reader.threads is not None:
         return settings.reader.threads
-    cpus = (os.cpu_count() or 1) if settings.placement == "inline" else math.ceil(settings.resources.cpus_per_worker)
-    return cpus + 2
+    if settings.placement == "inline":
+        return len(os.sched_getaffinity(0)) + 2
+    return math.ceil(settings.resources.cpus_per_worker) + 2
 
 
 def plan_run(uri: str, bundle: Bundle, firsts: list[int], found: Mapping[str, Any], about: Mapping[str, Any]) -> Run:
@@ -129,6 +133,9 @@ def _start(settings: ScoreSettings, out: str) -> tuple[Run, Bundle]:
         needed = " and ".join(f"{name}=" for name in missing)
         raise ConfigError(f"{out} holds no run yet, so scoring also needs {needed}.")
     bundle = Bundle.open(settings.bundle)
+    others = [name for name in storage.list_names(out) if name not in (MANIFEST, CALIBRATION, CHUNKS, SUCCESS)]
+    if others:
+        raise ConfigError(f"out={out} is no run and holds other files ({others[0]}); give the run a folder of its own.")
     manifest = _list(settings.images, settings.labels, storage.join(out, MANIFEST), bundle)
     firsts = [chunk.first for chunk in plan_chunks(manifest.sizes(), settings.chunk_images)]
     found = fingerprint(manifest.content_hash, manifest.rows, bundle, firsts, settings)

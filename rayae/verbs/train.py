@@ -196,7 +196,7 @@ def _fit_on_ray(
 def _fit_inline(
     plan: TrainingPlan, loader: Loader, material: Material, settings: TrainSettings, folder: str
 ) -> tuple[Result, pd.DataFrame]:
-    images = _to_decode(material, loader.preprocess, os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    images = _to_decode(material, loader.preprocess, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     pixels, rows = {}, []
     for image_id, one in zip(images["image_id"].to_pylist(), loader.load(images), strict=True):
         rows.append((image_id, str(one.picture.status), one.picture.error or "", one.digest or ""))

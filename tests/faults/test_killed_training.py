@@ -8,7 +8,7 @@ import pytest
 
 from rayae.bundle import Bundle
 from tests.conftest import SMALL_TRAINING
-from tests.faults.processes import descendants, ends_well, kill_one, start, wait_for
+from tests.faults.processes import PATIENCE_S, descendants, ends_well, kill_one, start, wait_for
 
 EPOCHS = 25
 
@@ -23,6 +23,10 @@ def epochs(out: Path) -> list[int]:
     return [json.loads(line)["epoch"] for line in metrics.read_text().splitlines()] if metrics.exists() else []
 
 
+def lines(out: Path) -> list[str]:
+    return (out / "training" / "metrics.jsonl").read_text().splitlines()
+
+
 def losses(out: Path) -> list[float]:
     return [epoch["validation_loss"] for epoch in Bundle.open(str(out)).training["history"]]
 
@@ -32,9 +36,11 @@ def test_a_killed_worker_is_replaced_and_no_epoch_is_lost(pictures: Path, tmp_pa
     process = start(*words(pictures, out, "workers=2"), log=log)
     wait_for(lambda: len(epochs(out)) >= 2 or process.poll() is not None, "two epochs")
     kill_one(process.pid, "RayTrainWorker")
-    assert len(epochs(out)) < EPOCHS, "killed too late to be midway"
+    before = lines(out)
+    assert len(before) < EPOCHS, "killed too late to be midway"
     ends_well(process, log)
     assert epochs(out) == list(range(1, EPOCHS + 1))
+    assert lines(out)[: len(before) - 1] == before[:-1]  # with their seconds, so they were not trained again
 
 
 @pytest.mark.parametrize("placement", [["placement=inline"], ["workers=2"]], ids=["inline", "together"])
@@ -50,10 +56,10 @@ def test_a_killed_driver_started_again_goes_on_from_the_last_epoch(
     wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), "the end of its workers")
     done = len(epochs(out))
     assert 2 <= done < EPOCHS
-    before = (out / "training" / "metrics.jsonl").read_text().splitlines()[: done - 1]
+    before = lines(out)[: done - 1]
     ends_well(start(*words(pictures, out, *placement), log=log), log)
     assert epochs(out) == list(range(1, EPOCHS + 1))
-    assert (out / "training" / "metrics.jsonl").read_text().splitlines()[: done - 1] == before
+    assert lines(out)[: done - 1] == before
     assert "going on with the training" in log.read_text()
 
 
@@ -67,3 +73,12 @@ def test_a_killed_training_learns_what_an_undisturbed_one_learns(pictures: Path,
     ends_well(start(*words(pictures, whole, "placement=inline"), log=log), log)
     assert losses(killed) == losses(whole)
     assert Bundle.open(str(killed)).bundle_id == Bundle.open(str(whole)).bundle_id
+
+
+def test_ctrl_c_ends_a_training_with_130_and_a_word(pictures: Path, tmp_path: Path) -> None:
+    out, log = tmp_path / "bundle", tmp_path / "log"
+    process = start(*words(pictures, out, "workers=2", "epochs=500", "patience=500"), log=log)
+    wait_for(lambda: len(epochs(out)) >= 2 or process.poll() is not None, "two epochs")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=PATIENCE_S) == 130, log.read_text()
+    assert log.read_text().endswith("stopped: what is committed stays, and the same command goes on from there.\n")

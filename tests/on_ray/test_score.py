@@ -1,13 +1,18 @@
+import shutil
+import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from ray.data import DataContext
 
 from rayae.cli import main
-from rayae.errors import ClusterError
-from rayae.on_ray.cluster import Workers, plan_workers
+from rayae.on_ray import score as scoring_on_ray
 from rayae.run import Run
+from tests.on_ray import faulty
 
 
 def scored(images: Path, bundle: Path, out: Path, *words: str) -> pa.Table:
@@ -58,15 +63,82 @@ def test_the_failure_budget_stops_the_actors(bundle: Path, tmp_path: Path, capfd
     assert "20 of 20 images failed, more than max_failed_fraction=0.1 allows (20 not_an_image)." in said
 
 
-def test_a_plan_that_does_not_fit_is_refused_with_the_sum() -> None:
-    sentence = (
-        r"^the plan needs 9 x 1 CPUs = 9 and 9 x 0 GPUs = 0; the cluster has 6 CPUs and 0 GPUs, enough for 6 "
-        r"worker\(s\)\. Ask for fewer with `workers=`, or for less with `resources\.cpus_per_worker=` and "
-        r"`resources\.gpus_per_worker=`\.$"
-    )
-    with pytest.raises(ClusterError, match=sentence):
-        plan_workers(9, 1, None)
+def faulty_run(images: Path, bundle: Path, out: Path, actor: type, patched: pytest.MonkeyPatch) -> list[str]:
+    """Words that score in six chunks with another actor, a chunk tried once and one chunk forgiven."""
+    patched.setattr(scoring_on_ray, "ScoringActor", actor)
+    patched.setattr(scoring_on_ray, "FORGIVEN_CHUNKS", 1)
+    patched.setitem(scoring_on_ray.BOUNDED_RETRIES, "max_task_retries", 0)
+    return ["score", f"images={images}", f"bundle={bundle}", f"out={out}", "workers=2", "chunk_images=50"]
 
 
-def test_without_a_number_the_workers_fill_the_cluster() -> None:
-    assert plan_workers(None, 2, None) == Workers(3, 2, 0)
+def test_more_deaths_than_are_forgiven_leave_the_rest_to_the_careful_pass(
+    pictures: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(faulty_run(pictures, bundle, tmp_path / "run", faulty.Mortal, monkeypatch)) == 0
+    assert main(["verify", str(tmp_path / "run")]) == 0
+    said = capfd.readouterr().err
+    assert said.count("warning: more than 1 chunks ended each worker that tried them (") == 1
+    assert "Traceback" not in said
+
+
+def test_deaths_in_the_careful_pass_end_the_run_with_a_sentence(
+    pictures: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(faulty_run(pictures, bundle, tmp_path / "run", faulty.Doomed, monkeypatch)) == 1
+    said = capfd.readouterr().err.splitlines()
+    assert said[-1].startswith("error: the workers failed more often than is forgiven: ")
+    assert said[-1].endswith("The chunks that were written stay; run the same command again to do the rest.")
+
+
+def test_a_bug_in_an_actor_keeps_its_traceback(
+    pictures: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = faulty_run(pictures, bundle, tmp_path / "run", faulty.Buggy, monkeypatch)
+    with pytest.raises(RuntimeError, match=r"(?s)Traceback.*faulty\.py.*ZeroDivisionError: a bug in an actor"):
+        main(words)
+
+
+def test_an_error_of_an_actor_keeps_its_class(
+    pictures: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(faulty_run(pictures, bundle, tmp_path / "run", faulty.Refusing, monkeypatch)) == 2
+    assert capfd.readouterr().err == "error: this was asked wrongly.\n"
+
+
+def test_a_worker_whose_device_is_lost_is_replaced(
+    pictures: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = faulty_run(pictures, bundle, tmp_path / "run", faulty.LosesItsDevice, monkeypatch)
+    monkeypatch.setitem(scoring_on_ray.BOUNDED_RETRIES, "max_task_retries", 1)
+    assert main([*words, "workers=1"]) == 0
+    assert (tmp_path / "run" / "device_was_lost").exists()
+    assert main(["verify", str(tmp_path / "run")]) == 0
+
+
+def test_a_worker_that_finds_no_bundle_says_so_in_a_sentence(
+    pictures: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    moving = tmp_path / "bundle"
+    shutil.copytree(bundle, moving)
+    words = faulty_run(pictures, moving, tmp_path / "run", scoring_on_ray.ScoringActor, monkeypatch)
+    monkeypatch.setattr(scoring_on_ray, "_dataset", after(lambda: shutil.rmtree(moving), scoring_on_ray._dataset))
+    assert main(words) == 2
+    said = capfd.readouterr().err
+    assert said.startswith(f"error: {moving} ")
+    assert len(said.splitlines()) == 1
+
+
+def after(first: Callable[[], None], then: Callable[..., Any]) -> Callable[..., Any]:
+    def both(*arguments: Any) -> Any:
+        first()
+        return then(*arguments)
+
+    return both
+
+
+def test_ray_data_is_left_as_it_was(pictures: Path, bundle: Path, tmp_path: Path) -> None:
+    context = DataContext.get_current()
+    before = context.enable_progress_bars, context.max_errored_blocks, list(warnings.filters)
+    scored(pictures, bundle, tmp_path / "run", "workers=1", "chunk_images=300")
+    assert DataContext.get_current() is context
+    assert (context.enable_progress_bars, context.max_errored_blocks, list(warnings.filters)) == before

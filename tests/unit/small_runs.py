@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from rayae import storage
 from rayae.manifest import Chunk, Manifest, complete, plan_chunks, write_manifest
-from rayae.results import Judge, Outcome, Status, chunk_bytes, result_table, summarise
+from rayae.results import SCHEMA_VERSION, Judge, Outcome, Status, chunk_bytes, result_table, summarise
 from rayae.run import MANIFEST, Run, short_hash, total
 from rayae.threshold import conformal
 
@@ -29,7 +30,7 @@ def create(uri: str, manifest: Manifest, chunks: list[Chunk], threshold: bool) -
     """The record as `rayae score` writes it."""
     firsts = [chunk.first for chunk in chunks]
     fingerprint = {
-        "schema_version": 1,
+        "schema_version": SCHEMA_VERSION,
         "manifest": manifest.content_hash,
         "images": manifest.rows,
         "chunks": f"{len(firsts)} ({short_hash(firsts)})",
@@ -55,6 +56,11 @@ def create(uri: str, manifest: Manifest, chunks: list[Chunk], threshold: bool) -
     return Run.create(uri, record)
 
 
+def pixel_statistics(scores: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    """Of pictures that are the darker, the higher they score."""
+    return {"pixel_mean": 0.9 - scores, "pixel_std": scores / 4, "pixel_p01": 0.1 - scores / 10}
+
+
 def scored(run: Run, chunk: Chunk) -> pa.Table:
     """The rows of a chunk: image 5 is missing, the score of the others grows with their number."""
     images = run.manifest.read(chunk.first, chunk.rows)
@@ -67,7 +73,7 @@ def scored(run: Run, chunk: Chunk) -> pa.Table:
         width=[None if gone else 64 for gone in lost],
         height=[None if gone else 48 for gone in lost],
         size_bytes=[None if gone else 1000 for gone in lost],
-        scores={"mse": scores, "mae": scores * 2},
+        scores={"mse": scores, "mae": scores * 2} | pixel_statistics(scores),
     )
     has_threshold = run.record["threshold"] is not None
     judge = Judge("mse", "b" * 12, THRESHOLD if has_threshold else None, CALIBRATION if has_threshold else None)

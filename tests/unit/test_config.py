@@ -287,3 +287,8 @@ def test_every_setting_has_its_sentence(kind: type[BaseModel]) -> None:
 )
 def test_what_dry_run_prints_can_be_given_back(tmp_path: Path, made: BaseModel) -> None:
     assert load(type(made), [written(tmp_path, dump(made))]) == made
+
+
+def test_nesting_without_end_is_refused_at_once() -> None:
+    sentence = "the command line has 1 problem(s):\n  spices: "
+    assert refusal("spices=" + "[" * 5000 + "]" * 5000).startswith(sentence)

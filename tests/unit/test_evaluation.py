@@ -10,13 +10,14 @@ from sklearn.metrics import average_precision_score, f1_score, precision_score, 
 
 from rayae.errors import DataError
 from rayae.evaluation import COLUMNS, evaluate, tables
-from rayae.results import Status
+from rayae.manifest import complete
+from rayae.results import PIXEL_STATISTICS, Status, result_schema
 from rayae.statistics import Figure, clopper_pearson
 
 SCORED = str(Status.SCORED)
 
 
-def table(scores, labels, *, groups=None, status=None, sizes=None, cut=None, **other):
+def table(scores, labels, *, groups=None, status=None, sizes=None, pixels=None, cut=None, **other):
     """A result table as `results` writes it, of the columns that an evaluation reads."""
     count = len(scores)
     status = status or [SCORED] * count
@@ -29,6 +30,7 @@ def table(scores, labels, *, groups=None, status=None, sizes=None, cut=None, **o
             "group": pa.array(groups or [None] * count, pa.string()),
             "status": pa.array(status, pa.string()),
             "size_bytes": pa.array(sizes or [1000] * count, pa.int64()),
+            **{name: pa.array((pixels or {}).get(name, [0.5] * count), pa.float32()) for name in PIXEL_STATISTICS},
             "score": values,
             "is_anomaly": pa.array(flags, pa.bool_()),
             **{name: pa.array(column, pa.float32()) for name, column in other.items()},
@@ -67,6 +69,7 @@ def all_text(evaluation):
 
 def test_the_columns_that_are_read_are_those_of_the_results():
     assert set(COLUMNS) == set(table([1.0], ["good"]).column_names)
+    assert set(COLUMNS) <= set(result_schema(complete({"uri": ["a.png"]}).schema, []).names)
 
 
 def test_each_image_is_counted_once_for_one_reason():
@@ -153,28 +156,97 @@ def test_the_floors_are_those_of_the_trivial_rules():
     floors = judge(results, cut=2.0).floors
     assert floors.f1_flag_everything.value == pytest.approx(f1_score(truth, [True] * len(truth)))
     assert floors.average_precision_random.value == pytest.approx(np.mean(truth))
-    assert floors.auroc_file_size.value == 0.5
+    assert [floor.name for floor in floors.trivial] == ["size_bytes", "pixel_mean", "pixel_std", "pixel_p01"]
+    assert [floor.auroc.value for floor in floors.trivial] == [0.5] * 4
 
 
-@pytest.mark.parametrize(("defect_size", "direction"), [(2000, "larger"), (500, "smaller")])
-def test_files_whose_size_gives_the_defects_away_are_told(defect_size, direction):
+@pytest.mark.parametrize(
+    ("name", "of_defects", "title"),
+    [
+        ("size_bytes", 2000, "file size alone (defects larger)"),
+        ("size_bytes", 500, "file size alone (defects smaller)"),
+        ("pixel_mean", 0.75, "mean brightness alone (defects brighter)"),
+        ("pixel_mean", 0.25, "mean brightness alone (defects darker)"),
+        ("pixel_std", 0.25, "contrast alone (defects lower)"),
+        ("pixel_p01", 0.25, "brightness of the darkest 1 % alone (defects darker)"),
+    ],
+)
+def test_what_gives_the_defects_away_without_a_model_is_told(name, of_defects, title):
     labels = ["good"] * 20 + ["crack"] * 20
-    sizes = [1000] * 20 + [defect_size] * 20
-    scores = np.random.default_rng(0).random(40).tolist()
-    evaluation = judge(table(scores, labels, sizes=sizes))
-    assert evaluation.floors.auroc_file_size.value == 1.0
-    assert direction in evaluation.floors.auroc_file_size.method
-    assert any("the model shows nothing beyond it" in sentence for sentence in evaluation.words)
+    values = [1000 if name == "size_bytes" else 0.5] * 20 + [of_defects] * 20
+    given = {"sizes": values} if name == "size_bytes" else {"pixels": {name: values}}
+    evaluation = judge(table(np.random.default_rng(0).random(40).tolist(), labels, **given))
+    assert evaluation.floors.best == (title, 1.0)
+    [floor] = [floor for floor in evaluation.floors.trivial if floor.name == name]
+    assert floor.auroc.method == f"defects taken to be {title.split('defects ')[1][:-1]}"
+    sentence = f"{title[0].upper()}{title[1:]} ranks as well (AUROC 1.000): the model shows nothing beyond that."
+    assert sentence in evaluation.words
+    ranking = next(rows for name, _, rows in tables(evaluation) if name == "Ranking")
+    assert [title, "1", "-", "-", "-"] in ranking
 
 
-def test_file_sizes_that_are_not_known_are_left_out_or_are_a_reason():
+def test_floors_are_those_of_scikit_learn_in_the_better_direction():
+    _, labels, scores = archive()
+    truth = [label == "crack" for label in labels]
+    values = {name: np.random.default_rng(place).random(120) for place, name in enumerate(PIXEL_STATISTICS)}
+    pixels = {name: some.astype(np.float32).tolist() for name, some in values.items()}
+    floors = judge(table(scores.tolist(), labels, pixels=pixels)).floors
+    for floor in floors.trivial[1:]:
+        area = roc_auc_score(truth, pixels[floor.name])
+        assert floor.auroc.value == pytest.approx(max(area, 1 - area), abs=1e-12)
+
+
+def skill_words(floor_hits):
+    """Words on a score of AUROC 0.825 when the darkest `floor_hits` of 40 images are defects, as are 20 of all."""
+    labels = ["good"] * 20 + ["crack"] * 20
+    scores = [*range(20), *range(5, 10), *range(20, 35)]
+    dark = [1 - 0.01 * place for place in range(20)]
+    dark += [0.001 * place if place < floor_hits else 0.905 for place in range(20)]
+    evaluation = judge(table([float(x) for x in scores], labels, pixels={"pixel_mean": dark}))
+    [first, second, *_] = [s for s in evaluation.words if "AUROC" in s or "brightness" in s]
+    assert "the defect has the higher mse" in first
+    auroc = evaluation.skill[0].auroc
+    return second, evaluation.floors.best[1], auroc
+
+
+@pytest.mark.parametrize(
+    ("hits", "words"),
+    [
+        (20, "ranks as well (AUROC {floor:.3f}): the model shows nothing beyond that."),
+        (12, "reaches {floor:.3f}, which is within the interval: mse is not clearly better."),
+        (3, ", the best floor without a model, reaches {floor:.3f}: mse is clearly better."),
+    ],
+)
+def test_the_score_is_held_against_the_best_floor(hits, words):
+    sentence, floor, auroc = skill_words(hits)
+    assert sentence.endswith(words.format(floor=floor))
+    assert sentence.startswith("Mean brightness alone (defects darker)")
+    assert (floor >= auroc.value, floor >= auroc.low) == (hits == 20, hits > 3)
+
+
+def test_without_an_interval_no_score_is_called_better_than_a_floor():
+    words = judge(table([1.0, 2, 3, 4], ["good", "good", "good", "crack"], sizes=[1, 4, 2, 3])).words
+    assert (
+        "File size alone (defects larger) reaches 0.667; without an interval nobody can say that mse is clearly better."
+    ) in words
+
+
+def test_a_floor_that_is_not_known_is_left_out_or_is_a_reason():
     labels = ["good", "good", "crack", "crack"]
-    some = judge(table([1.0, 2, 3, 4], labels, sizes=[1, None, 3, 3])).floors.auroc_file_size
-    assert some.value == 1.0
-    assert "of the 3 files whose size is known" in some.method
-    none = judge(table([1.0, 2, 3, 4], labels, sizes=[None, None, 3, 3])).floors.auroc_file_size
-    assert none.value is None
-    assert "file sizes of a whole class are unknown" in none.reason
+    some = judge(table([1.0, 2, 3, 4], labels, sizes=[1, None, 3, 3])).floors.trivial[0]
+    assert some.auroc.value == 1.0
+    assert some.auroc.method == "defects taken to be larger, of the 3 images whose file size is known"
+    none = judge(table([1.0, 2, 3, 4], labels, sizes=[None, None, 3, 3]))
+    assert none.floors.trivial[0].auroc.value is None
+    assert "No floor by file size: it is not known of a whole class." in none.words
+    assert none.floors.best[1] == 0.5
+
+
+def test_results_of_an_older_schema_have_no_floors_by_pixels_and_that_is_said():
+    results = table([1.0, 2, 3, 4], ["good", "good", "crack", "crack"]).drop_columns(list(PIXEL_STATISTICS))
+    evaluation = judge(results)
+    assert [floor.auroc.value for floor in evaluation.floors.trivial] == [0.5, None, None, None]
+    assert "The results have no column pixel_mean." in evaluation.words
 
 
 def test_errors_stand_side_by_side_by_role():

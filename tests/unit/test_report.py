@@ -8,8 +8,10 @@ import pyarrow as pa
 import pytest
 
 from rayae.evaluation import evaluate
+from rayae.manifest import complete
 from rayae.page import named
 from rayae.report import COLUMNS, ReportPage, WorstPicture, compose, render
+from rayae.results import result_schema
 from rayae.threshold import Threshold, conformal
 
 HOSTILE = [
@@ -80,6 +82,7 @@ def results(scores: Sequence[float | None], cut: float | None = None, **columns:
         "bundle_id": ["0123456789ab"] * len(scores),
         "threshold_id": pa.array([None if cut is None else "ba9876543210"] * len(scores), pa.string()),
     }
+    assert set(COLUMNS) <= set(result_schema(complete({"uri": ["a.png"]}).schema, []).names)
     table = pa.table(rows | {name: pa.array(values) for name, values in columns.items()})
     assert tuple(table.column_names) == COLUMNS
     return table
@@ -160,6 +163,22 @@ def test_the_golden_errors_are_counted() -> None:
     assert facts(page)["Speed"] == "12 images/s over 51.0 s"
     assert page.histogram is not None
     assert [bar.flagged for bar in page.histogram.bars].count(True) == 2
+
+
+def speed(rows: int, images_per_second: float, wall_seconds: float) -> list[tuple[str, str]]:
+    statistics = {"seconds": {}, "wall_seconds": wall_seconds, "images_per_second": images_per_second}
+    page = compose("/runs/night", record(rows), SUCCESS | {"statistics": statistics}, results([0.1] * 3))
+    return [(name, value) for name, value in facts(page).items() if name.startswith("Speed")]
+
+
+def test_the_speed_is_named_that_of_the_last_session_when_others_did_the_rest() -> None:
+    assert speed(3, 0.3, 9.81) == [("Speed", "0.3 images/s over 9.8 s")]
+    assert speed(1_000_000, 1234.6, 810.0) == [("Speed", "1,235 images/s over 810.0 s")]
+    assert speed(1_000_000, 1234.6, 700.0) == [("Speed, last session", "1,235 images/s over 700.0 s")]
+
+
+def test_a_session_that_scored_nothing_has_no_speed() -> None:
+    assert speed(3, 0.0, 0.02) == []
 
 
 def test_every_status_has_its_count_and_share_and_failures_their_examples() -> None:
@@ -247,6 +266,7 @@ def test_calibration_scores_stand_behind_the_bars() -> None:
 def test_the_evaluation_is_told_in_its_words_and_figures() -> None:
     table = results([0.002, 0.0015, 0.005, 0.0008, 0.007], 0.004, label=["good", "good", "crack", "good", "crack"])
     full = table.append_column("group", pa.nulls(5, pa.string())).append_column("size_bytes", pa.array([9, 8, 7, 6, 5]))
+    full = full.append_column("pixel_mean", pa.array([0.9, 0.8, 0.1, 0.9, 0.2]))
     found = evaluate(full, primary="mse", scores=["mse"], cut=0.004, roles=[None, None, None, "train", None])
     page = page_of(table, evaluation=json.loads(json.dumps(found.to_dict())))
     assert page.evaluation is not None
@@ -254,6 +274,8 @@ def test_the_evaluation_is_told_in_its_words_and_figures() -> None:
     ranking, at_cut, roles = page.evaluation.tables
     assert ranking.rows[0][0] == "mse"
     assert ranking.rows[0][1].startswith("1.000")
+    assert ranking.rows[1] == ("file size alone (defects smaller)", "1.000", "–")
+    assert ranking.rows[2] == ("mean brightness alone (defects darker)", "1.000", "–")
     assert at_cut.rows[0] == ("recall", "1.000 (0.158 to 1.000)")
     assert roles.rows[0] == ("train", "1", "0.0008", "0.0008")
     assert roles.rows[1] == ("validation", "0", "–", "–")

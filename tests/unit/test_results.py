@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ import pytest
 from rayae.manifest import complete
 from rayae.results import (
     METADATA_KEY,
+    PIXEL_STATISTICS,
+    SCHEMA_VERSION,
     SCORE_EDGES,
     ChunkSummary,
     Judge,
@@ -49,7 +52,11 @@ def outcome(mse: Sequence[float], status: Sequence[Status] | None = None) -> Out
         width=[640 if one else None for one in scored],
         height=[480 if one else None for one in scored],
         size_bytes=[1000] * len(mse),
-        scores={"mse": np.array(mse, np.float32), "mae": np.array(mse, np.float32) * 2},
+        scores={
+            "mse": np.array(mse, np.float32),
+            "mae": np.array(mse, np.float32) * 2,
+            **{name: np.array(mse, np.float32) / 4 for name in PIXEL_STATISTICS},
+        },
     )
 
 
@@ -72,6 +79,9 @@ CONTRACT = pa.schema(
         ("size_bytes", pa.int64()),
         ("mse", pa.float32()),
         ("mae", pa.float32()),
+        ("pixel_mean", pa.float32()),
+        ("pixel_std", pa.float32()),
+        ("pixel_p01", pa.float32()),
         ("score", pa.float32()),
         ("p_value", pa.float64()),
         ("is_anomaly", pa.bool_()),
@@ -88,6 +98,13 @@ def test_a_result_has_the_columns_of_the_contract_in_their_order() -> None:
     assert result_schema(manifest.schema, ["mse", "mae"]) == CONTRACT
     nobody = [Status.MISSING] * 2
     assert result_table(manifest, outcome([NAN, NAN], nobody), judge(None, None)).schema == CONTRACT
+
+
+def test_what_was_measured_in_another_order_stands_in_the_order_of_the_contract() -> None:
+    measured = outcome([1, 2])
+    turned = replace(measured, scores=dict(sorted(measured.scores.items(), key=lambda item: item[0] != "pixel_std")))
+    assert next(iter(turned.scores)) == "pixel_std"
+    assert result_table(images(2, weight=pa.array([1.5, None])), turned, judge()).schema == CONTRACT
 
 
 def test_the_golden_example_flags_the_third_and_the_fifth() -> None:
@@ -112,7 +129,7 @@ def test_an_image_that_was_not_scored_keeps_its_row_with_nulls_and_never_nan(sta
     assert (row["image_id"], row["uri"], row["weight"], row["status"]) == (1, "/1.png", 2, status.value)
     assert row["error"] == "It is broken."
     assert row["size_bytes"] == 1000
-    for name in ("mse", "mae", "score", "p_value", "is_anomaly", "width", "height"):
+    for name in ("mse", "mae", *PIXEL_STATISTICS, "score", "p_value", "is_anomaly", "width", "height"):
         assert table[name].null_count == 1
         assert row[name] is None
     assert row["bundle_id"] == "b" * 12
@@ -139,6 +156,7 @@ def test_the_columns_that_are_ours_are_neither_carried_nor_free() -> None:
     assert user_columns(["image_id", "uri", "size_bytes", "etag", "split", "label", "group", "x", "y"]) == ["x", "y"]
     assert {"uri", "etag", "split", "error", "score", "is_anomaly", "mse"} <= reserved_columns(["mse"])
     assert "mse" not in reserved_columns([])
+    assert {"pixel_mean", "pixel_std", "pixel_p01"} <= reserved_columns([])
 
 
 def test_the_statuses_are_the_closed_list() -> None:
@@ -182,7 +200,7 @@ def test_a_chunk_file_gives_back_its_rows_its_summary_and_the_fingerprint() -> N
     back = pq.read_table(io.BytesIO(data), page_checksum_verification=True)
     about = read_about(back.schema.metadata)
     assert about is not None
-    assert about["schema_version"] == 1
+    assert about["schema_version"] == SCHEMA_VERSION == 2
     assert about["fingerprint"] == "f" * 12
     assert ChunkSummary.from_dict(about["summary"]) == summary
     assert ChunkSummary.from_json(summary.to_json()) == summary

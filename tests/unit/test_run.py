@@ -38,9 +38,7 @@ def test_a_directory_without_a_record_is_no_run(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("text", "lacks"), [("[]", "fingerprint, "), ('{"rows": 1}', "fingerprint, "), ("null", "fingerprint, ")]
-)
+@pytest.mark.parametrize(("text", "lacks"), [("[]", "images, "), ('{"rows": 1}', "images, "), ("null", "images, ")])
 def test_a_record_of_something_else_is_refused(tmp_path: Path, text: str, lacks: str) -> None:
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(RunError, match=f"^{tmp_path} is no run of this rayae: its run.json lacks {lacks}"):
@@ -200,7 +198,7 @@ def test_chunk_files_without_a_record_are_nobodys_rows(tmp_path: Path) -> None:
 def test_a_chunk_file_of_another_plan_is_no_part_of_the_sum(tmp_path: Path) -> None:
     run = plan(tmp_path)
     write_chunk(run, run.chunks[0], fingerprint="another")
-    with pytest.raises(RunError, match="has rows of another plan; remove it and run the same command again"):
+    with pytest.raises(RunError, match="has rows of another plan or chunk; remove it and run the same command again"):
         run.summaries()
 
 
@@ -243,3 +241,19 @@ def test_a_run_lives_on_object_storage_too() -> None:
     storage.remove(run.chunk_uri(0))
     assert [chunk.number for chunk in run.chunks_left()] == [0]
     storage.remove(uri)
+
+
+def test_of_two_plans_that_begin_at_once_the_second_is_refused(tmp_path: Path) -> None:
+    run = plan(tmp_path)
+    record = {key: value for key, value in run.record.items() if key not in ("rayae", "created")}
+    assert Run.create(run.uri, record).record == run.record
+    with pytest.raises(RunError, match="holds a run of another plan"):
+        Run.create(run.uri, record | {"fingerprint": run.fingerprint | {"chunks": "others"}})
+    assert Run.open(run.uri).record == run.record
+
+
+def test_a_damaged_note_of_the_chunk_in_hand_stops_nobody(tmp_path: Path) -> None:
+    run = plan(tmp_path)
+    for text in ("[]", "{}", "null", '{"chunk": null}'):
+        (tmp_path / "in_hand.json").write_text(text)
+        assert run.died_over() is None

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from rayae.errors import BundleError
+from rayae.results import PIXEL_STATISTICS
 from rayae.scorer import Scorer, default_micro_batch, is_out_of_memory
 from rayae.scores import SCORE_NAMES
 from tests.unit.small_things import NETWORK, pictures, small_bundle
@@ -17,7 +18,7 @@ MARK = 255
 NOT_FINITE = "The network gave a score that is not a finite number for this picture."
 
 
-def scorer_of(network, micro_batch=8, names=SCORE_NAMES):
+def scorer_of(network, micro_batch=8, names=(*SCORE_NAMES, *PIXEL_STATISTICS)):
     return Scorer(network, names, torch.device("cpu"), "float32", micro_batch)
 
 
@@ -138,7 +139,7 @@ def test_memory_that_runs_out_halves_the_micro_batch_for_good(error):
     assert blamed == {}
     assert scorer.micro_batch == 2
     assert network.batches == [16, 8, 4, *[2] * 10]
-    assert all((values == 0).all() for values in scores.values())
+    assert all((scores[name] == 0).all() for name in SCORE_NAMES)
     network.batches.clear()
     scorer.score(marked(5))
     assert network.batches == [2, 2, 1]
@@ -227,14 +228,29 @@ def test_scores_do_not_depend_on_the_micro_batch(tmp_path):
     whole, _ = Scorer.open(bundle, 32).score(pixels)
     for micro_batch in (1, 2, 7):
         parts, _ = Scorer.open(bundle, micro_batch).score(pixels)
-        for name in SCORE_NAMES:
-            np.testing.assert_allclose(parts[name], whole[name], atol=1e-6, rtol=0)
+        assert list(parts) == [*SCORE_NAMES, *PIXEL_STATISTICS]
+        for name, values in parts.items():
+            np.testing.assert_allclose(values, whole[name], atol=1e-6, rtol=0)
 
 
-def test_only_the_scores_of_the_bundle_are_measured(tmp_path):
+def test_the_scores_of_the_bundle_are_measured_and_then_its_pixels(tmp_path):
     bundle = small_bundle(tmp_path / "bundle", scores=("mae", "mse"))
     scores, _ = Scorer.open(bundle).score(pictures(2))
-    assert list(scores) == ["mae", "mse"]
+    assert list(scores) == ["mae", "mse", "pixel_mean", "pixel_std", "pixel_p01"]
+
+
+def test_what_needs_no_model_is_that_of_the_pixels_and_not_of_the_reconstruction():
+    class Nothing(nn.Module):
+        def forward(self, images):
+            return images * 0
+
+    pixels = pictures(9, channels=3)
+    pixels.flags.writeable = False
+    found, _ = scorer_of(Nothing(), micro_batch=4).score(pixels)
+    np.testing.assert_allclose(found["pixel_mean"], pixels.mean((1, 2, 3)) / 255, rtol=1e-6)
+    np.testing.assert_allclose(found["pixel_std"], pixels.std((1, 2, 3)) / 255, rtol=1e-5)
+    first_percentile = np.percentile(pixels.reshape(9, -1), 1, axis=1, method="inverted_cdf")
+    np.testing.assert_array_equal(found["pixel_p01"], np.float32(first_percentile) / np.float32(255))
 
 
 def test_bf16_is_near_float32(tmp_path):
@@ -242,6 +258,8 @@ def test_bf16_is_near_float32(tmp_path):
     rough, _ = Scorer.open(small_bundle(tmp_path / "b", precision="bf16")).score(pictures(4))
     for name in SCORE_NAMES:
         np.testing.assert_allclose(rough[name], exact[name], rtol=0.05)
+    for name in PIXEL_STATISTICS:
+        np.testing.assert_array_equal(rough[name], exact[name])
     assert not np.array_equal(rough["mse"], exact["mse"])
 
 

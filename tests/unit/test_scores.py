@@ -6,7 +6,8 @@ import torch
 from scipy.ndimage import gaussian_filter
 from skimage.metrics import structural_similarity
 
-from rayae.scores import SCORE_NAMES, error_map, measure, smooth, ssim_error, worst_share
+from rayae.results import PIXEL_STATISTICS
+from rayae.scores import SCORE_NAMES, describe, error_map, measure, smooth, ssim_error, worst_share
 
 SHAPE = (48, 64)
 
@@ -108,6 +109,45 @@ def test_smoothing_keeps_the_mean_level_to_the_border():
 def test_the_worst_hundredth_is_rounded_up(values, worst):
     maps = torch.arange(values, dtype=torch.float64).reshape(1, 1, 1, -1)
     assert worst_share(maps).item() == pytest.approx(values - (worst + 1) / 2)
+
+
+SEEN = {
+    "random": np.random.default_rng(0).integers(0, 256, (48, 64, 1)),
+    "random RGB": np.random.default_rng(1).integers(0, 256, (48, 64, 3)),
+    "dark with a bright corner": np.pad(np.full((4, 4, 1), 255), ((0, 44), (0, 60), (0, 0))),
+    "black": np.zeros((32, 32, 1), int),
+    "white": np.full((48, 32, 3), 255),
+    "grey": np.full((32, 32, 1), 77),
+    "ninety-nine pixels": np.arange(99)[None, :, None],
+    "a hundred and one pixels": np.arange(101)[None, :, None],
+    "just less than a hundredth is black": np.array([0] * 30 + [9] * 3042).reshape(48, 64, 1),
+    "just more than a hundredth is black": np.array([0] * 31 + [9] * 3041).reshape(48, 64, 1),
+}
+
+
+@pytest.mark.parametrize("seen", SEEN.values(), ids=SEEN.keys())
+def test_the_statistics_of_pixels_are_those_of_numpy(seen):
+    found = {name: values.item() for name, values in describe(torch.from_numpy(np.uint8(seen))[None]).items()}
+    assert found["pixel_mean"] == pytest.approx(seen.mean() / 255, rel=1e-6)
+    assert found["pixel_std"] == pytest.approx(seen.std() / 255, rel=1e-5, abs=1e-7)
+    first_percentile = np.percentile(seen, 1, method="inverted_cdf")
+    assert found["pixel_p01"] == np.float32(first_percentile) / np.float32(255)
+
+
+def test_a_picture_is_described_alike_alone_and_among_others():
+    pixels = torch.randint(0, 256, (7, 32, 48, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    before = pixels.clone()
+    together = describe(pixels)
+    assert tuple(together) == PIXEL_STATISTICS
+    for name, values in together.items():
+        assert (values.shape, values.dtype) == ((7,), torch.float32)
+        alone = torch.cat([describe(pixels[row : row + 1])[name] for row in range(7)])
+        torch.testing.assert_close(values, alone, atol=1e-7, rtol=0)
+    assert pixels.equal(before)
+
+
+def test_no_pictures_are_described_by_nothing():
+    assert all(values.shape == (0,) for values in describe(torch.empty(0, 32, 32, 1, dtype=torch.uint8)).values())
 
 
 def test_there_is_one_float32_a_score_and_picture():

@@ -15,7 +15,7 @@ from rayae.loader import Loader
 from rayae.manifest import Chunk, write_manifest
 from rayae.reader import Reader
 from rayae.results import Status
-from rayae.run import IN_HAND, MANIFEST, Run, read_chunk, short_hash
+from rayae.run import IN_HAND, MANIFEST, read_chunk, short_hash
 from rayae.scorer import Scorer
 from rayae.scores import SCORE_NAMES
 from rayae.scoring import ChunkScorer, FailureBudget, ScoringPlan, follow, score_inline
@@ -52,7 +52,7 @@ def run_of(folder, bundle, images, rows_a_chunk=4):
     manifest = write_manifest(images, str(folder / MANIFEST))
     firsts = list(range(0, manifest.rows, rows_a_chunk))
     found = fingerprint(manifest.content_hash, manifest.rows, bundle, firsts, RunnerSettings())
-    run = plan_run(str(folder), bundle, firsts, found, {})
+    run = plan_run(str(folder), bundle, firsts, found, {"images": str(folder), "settings": {}})
     return run, ScoringPlan(run.uri, bundle.uri, short_hash(found), Reader(), threads=2, micro_batch=3)
 
 
@@ -181,7 +181,8 @@ def test_a_run_keeps_its_threshold_when_the_bundle_is_calibrated_anew(run_and_pl
 def test_a_worker_refuses_another_model_than_that_of_the_plan(run_and_plan, bundle):
     run, plan = run_and_plan
     record = {key: value for key, value in run.record.items() if key not in ("rayae", "created")}
-    Run.create(run.uri, record | {"fingerprint": run.fingerprint | {"bundle": "another"}})
+    other = record | {"fingerprint": run.fingerprint | {"bundle": "another"}}
+    storage.write_json(storage.join(run.uri, "run.json"), other)
     with pytest.raises(RunError) as refused:
         ChunkScorer(plan)
     assert str(refused.value) == (

@@ -5,6 +5,7 @@ import os
 import resource
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -231,3 +232,20 @@ def test_what_a_client_of_object_storage_raises_is_a_sentence() -> None:
     with pytest.raises(StorageError) as error, storage.explained("read", "s3://b/x"):
         raise NoCredentialsError("Unable to locate credentials")
     assert str(error.value) == "cannot read s3://b/x: NoCredentialsError: Unable to locate credentials."
+
+
+def test_of_two_that_create_a_file_the_first_succeeds(tmp_path: Path) -> None:
+    uri = str(tmp_path / "a.json")
+    assert storage.create_json(uri, 1)
+    assert not storage.create_json(uri, 2)
+    assert storage.read_json(uri) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_what_a_killed_writer_left_is_swept_when_it_is_old(tmp_path: Path) -> None:
+    for name, age in (("old", 7200), ("young", 60)):
+        part = tmp_path / f".{name}.part"
+        part.write_bytes(b"half")
+        os.utime(part, (time.time() - age,) * 2)
+    storage.sweep(str(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == [".young.part"]

@@ -85,6 +85,6 @@ def test_progress_on_a_terminal_is_a_bar_that_takes_no_note_for_markup(monkeypat
     monkeypatch.setattr(terminal, "Console", lambda: Console(file=screen, force_terminal=True, width=150))
     with Progress("[x]", 10) as progress:
         progress.advance(10, "[/red] 1 failed")
-    assert "10/10" in screen.getvalue()
+    assert "10 of 10 images" in screen.getvalue()
     assert "[/red] 1 failed" in screen.getvalue()
     assert "[x]" in screen.getvalue()

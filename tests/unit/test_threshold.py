@@ -23,6 +23,9 @@ from rayae.threshold import (
     quantile_rank,
 )
 
+NO_GROUPS = (
+    " No groups are known: images that are alike (same part, same camera burst) make the certificate optimistic."
+)
 LESSON = np.array([0.002, 0.0015, 0.005, 0.0008, 0.007], dtype=np.float32)
 scores32 = st.floats(0, 1, width=32, allow_subnormal=False)
 few_values = st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0])
@@ -194,7 +197,7 @@ def test_the_99_percent_quantile_of_numpy_has_the_rate_that_the_design_names():
 def test_the_guarantee_is_a_sentence_with_its_condition_rate_bound_and_n():
     assert make(np.arange(100), 0.05).guarantee == (
         "If new normal images are exchangeable with the 100 normal calibration images, 4.95 % of them are "
-        "expected to be flagged, and with 95 % confidence no more than 8.92 %."
+        "expected to be flagged, and with 95 % confidence no more than 8.92 %." + NO_GROUPS
     )
 
 
@@ -207,6 +210,12 @@ def test_few_groups_make_the_certificate_optimistic():
     assert "optimistic" in by_hand(0.5, np.arange(100), groups=7).guarantee
 
 
+def test_without_groups_the_guarantee_names_none_and_says_what_that_means():
+    for threshold in (make(np.arange(100)), by_hand(0.5, np.arange(100))):
+        assert threshold.guarantee.endswith(NO_GROUPS)
+    assert NO_GROUPS not in make(np.arange(100), groups=100).guarantee
+
+
 def test_a_fixed_cut_states_the_observed_rate_and_its_bound():
     threshold = by_hand(90, np.arange(100, dtype=np.float32))
     assert (threshold.n, threshold.k, threshold.alpha) == (100, None, None)
@@ -216,7 +225,7 @@ def test_a_fixed_cut_states_the_observed_rate_and_its_bound():
     assert threshold.guarantee == (
         "The cut was set by hand: 9 of 100 normal calibration images (9 %) are above it. If new normal images "
         "are exchangeable with them, and the cut was not chosen by looking at them, no more than 15.2 % are "
-        "flagged, with 95 % confidence."
+        "flagged, with 95 % confidence." + NO_GROUPS
     )
 
 
@@ -229,6 +238,7 @@ def test_a_fixed_cut_without_calibration_promises_nothing(calibration):
     threshold = by_hand(0.5, calibration)
     assert (threshold.n, threshold.expected_fpr, threshold.upper_fpr) == (None, None, None)
     assert "no calibration scores" in threshold.guarantee
+    assert "groups" not in threshold.guarantee
 
 
 @pytest.mark.parametrize("cut", [math.nan, math.inf, -math.inf, 1e300])

@@ -143,7 +143,7 @@ def test_a_checkpoint_that_runs_code_is_refused(tmp_path):
 
     hostile = io.BytesIO()
     torch.save({"network": Hostile()}, hostile)
-    with pytest.raises(pickle.UnpicklingError):
+    with pytest.raises(TrainingError, match="the checkpoint to go on from is damaged"):
         train(PLAN, checkpoint=hostile.getvalue())
     assert not (tmp_path / "ran").exists()
 

@@ -107,3 +107,22 @@ def test_without_groups_the_certificate_names_none(mine: Path, tmp_path: Path) -
     assert threshold is not None
     assert " groups, " not in threshold.guarantee
     assert "only 20 groups" not in threshold.guarantee
+
+
+def test_broken_images_never_replace_a_calibration(
+    mine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = Bundle.open(str(mine)).record["calibration"]
+    images = write_pictures(tmp_path / "images", 60, seed=9)
+    for path in sorted((images / "good").iterdir())[:20]:
+        path.write_bytes(b"<html>503</html>")
+    assert calibrate(mine, f"images={images}") == 1
+    assert "20 of 60 images failed, more than max_failed_fraction=0.1 allows" in capsys.readouterr().err
+    assert Bundle.open(str(mine)).record["calibration"] == before
+
+
+def test_the_alpha_that_is_named_is_enough(mine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = write_pictures(tmp_path / "images", 48, seed=9)
+    assert calibrate(mine, f"images={images}", "alpha=0.01") == 1
+    assert "alpha=0.021 or more" in capsys.readouterr().err
+    assert calibrate(mine, f"images={images}", "alpha=0.021") == 0

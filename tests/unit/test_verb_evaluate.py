@@ -12,7 +12,7 @@ from rayae.bundle import Bundle
 from rayae.errors import DataError, RunError
 from rayae.manifest import complete, plan_chunks, sizes_of, write_manifest
 from rayae.preprocess import Preprocess
-from rayae.results import Judge, Outcome, Status, chunk_bytes, result_table, summarise
+from rayae.results import PIXEL_STATISTICS, Judge, Outcome, Status, chunk_bytes, result_table, summarise
 from rayae.run import Run
 from rayae.settings import EvaluateSettings, RunnerSettings
 from rayae.threshold import fixed
@@ -72,8 +72,9 @@ def score(folder: Path, judging: Bundle, labels: list[str | None], out: str = "r
     firsts = [chunk.first for chunk in chunks]
     found = fingerprint(manifest.content_hash, manifest.rows, judging, firsts, RunnerSettings())
     made = plan_run(uri, judging, firsts, found, {"images": str(folder), "settings": {}})
+    pixels = dict.fromkeys(PIXEL_STATISTICS, SCORES)
     side, sizes = [40] * count, images["size_bytes"].to_pylist()
-    outcome = Outcome([Status.SCORED] * count, [None] * count, side, side, sizes, {"mse": SCORES})
+    outcome = Outcome([Status.SCORED] * count, [None] * count, side, side, sizes, {"mse": SCORES} | pixels)
     table = result_table(images, outcome, Judge("mse", judging.bundle_id, judging.threshold, judging.calibration))
     data = chunk_bytes(table, summarise(0, table, {}), made.record["fingerprint_hash"])
     storage.write_bytes(made.chunk_uri(0), data)
@@ -137,6 +138,37 @@ def test_an_unfinished_run_is_refused(tmp_path: Path, judging: Bundle) -> None:
     Path(run.uri, "_SUCCESS.json").unlink()
     with pytest.raises(RunError, match="is not finished; `rayae score "):
         written(run)
+
+
+def test_a_finished_run_whose_chunks_are_partly_gone_is_refused(tmp_path: Path, judging: Bundle) -> None:
+    run = score(tmp_path, judging, LABELS)
+    Path(run.chunk_uri(0)).unlink()
+    with pytest.raises(RunError) as caught:
+        written(run)
+    assert str(caught.value) == f"{run.uri} is not finished; `rayae score {run.uri}` scores the rest of it."
+
+
+def test_the_floors_come_from_the_pixels_of_the_run(
+    tmp_path: Path, judging: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = written(score(tmp_path, judging, LABELS))
+    assert [(floor["name"], floor["auroc"]["value"]) for floor in found["floors"]["trivial"]] == [
+        ("size_bytes", 1.0),
+        ("pixel_mean", 2 / 3),
+        ("pixel_std", 2 / 3),
+        ("pixel_p01", 2 / 3),
+    ]
+    said = capsys.readouterr().out
+    assert "drawing" not in said
+    assert "File size alone (defects larger) ranks as well" in said
+
+
+def test_a_run_of_many_images_says_what_takes_so_long(
+    tmp_path: Path, judging: Bundle, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rayae.verbs.evaluate.MANY_IMAGES", 7)
+    written(score(tmp_path, judging, LABELS))
+    assert "drawing 100 resamples of up to 8 images for the intervals\n" in capsys.readouterr().out
 
 
 def test_a_run_of_another_bundle_is_refused(tmp_path: Path, judging: Bundle) -> None:

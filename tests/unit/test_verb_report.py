@@ -10,7 +10,7 @@ from rayae import autoencoder, bundle, storage
 from rayae.bundle import Bundle
 from rayae.manifest import complete, plan_chunks, sizes_of, write_manifest
 from rayae.preprocess import Preprocess
-from rayae.results import Judge, Outcome, Status, chunk_bytes, result_table, summarise
+from rayae.results import PIXEL_STATISTICS, Judge, Outcome, Status, chunk_bytes, result_table, summarise
 from rayae.run import Run
 from rayae.settings import ReportSettings, RunnerSettings
 from rayae.threshold import conformal
@@ -63,6 +63,7 @@ def run(tmp_path: Path, calibrated: Bundle) -> Run:
     status = [Status.MISSING if score is None else Status.SCORED for score in SCORES]
     error = ["There is no such file." if score is None else None for score in SCORES]
     scores = {"mse": np.array([0 if score is None else score for score in SCORES], np.float32)}
+    scores |= dict.fromkeys(PIXEL_STATISTICS, scores["mse"])
     judge = Judge("mse", calibrated.bundle_id, calibrated.threshold, calibrated.calibration)
     table = result_table(images, Outcome(status, error, [40] * 5, [40] * 5, sizes, scores), judge)
     data = chunk_bytes(table, summarise(0, table, {"model": 1.0}), made.record["fingerprint_hash"])
@@ -96,7 +97,7 @@ def test_no_pictures_when_none_are_asked_for(run: Run) -> None:
     assert "data:image/png" not in written(run, worst=0)
 
 
-def test_without_its_bundle_a_run_keeps_its_report_and_its_cut(
+def test_without_its_bundle_a_run_keeps_its_report_its_cut_and_its_calibration(
     run: Run, calibrated: Bundle, capsys: pytest.CaptureFixture[str]
 ) -> None:
     storage.remove(calibrated.uri)
@@ -104,15 +105,15 @@ def test_without_its_bundle_a_run_keeps_its_report_and_its_cut(
     assert "There are no pictures on this page, since the bundle cannot be opened: " in html
     assert "data:image/png" not in html
     assert "cut 0.04" in html
-    assert "calibration images, scaled" not in html
+    assert "30 calibration images, scaled" in html
     assert capsys.readouterr().err.startswith("warning: There are no pictures")
 
 
-def test_the_cut_is_that_of_the_run_when_the_bundle_was_calibrated_again(run: Run, calibrated: Bundle) -> None:
+def test_a_bundle_calibrated_again_changes_neither_cut_nor_calibration_of_a_run(run: Run, calibrated: Bundle) -> None:
     calibrate(calibrated, np.linspace(1, 2, 40))
     html = written(run)
     assert "cut 0.04" in html
-    assert "calibration images, scaled" not in html
+    assert "30 calibration images, scaled" in html
     assert html.count("data:image/png;base64,") == 12
 
 

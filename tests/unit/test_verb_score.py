@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -21,10 +22,12 @@ def test_the_readme_reads_the_results_in_three_lines(pictures: Path, bundle: Pat
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     code = readme.split("```python\n")[1].split("```")[0]
     assert len([line for line in code.splitlines() if line]) == 3
-    seen: dict[str, pd.DataFrame] = {}
+    seen: dict[str, Any] = {}
     exec(code.replace("/data/run", str(tmp_path / "run")).replace("print(", "seen = ("), {}, seen)
     assert len(seen["rows"]) == 264
-    assert seen["seen"]["score"].is_monotonic_decreasing
+    flagged = int((seen["rows"]["is_anomaly"] == True).sum())  # noqa: E712
+    assert flagged > 0
+    assert len(seen["seen"].splitlines()) == 1 + min(flagged, 20)
 
 
 def test_an_unfinished_run_does_the_rest_and_only_the_rest(pictures: Path, bundle: Path, tmp_path: Path) -> None:
@@ -167,3 +170,22 @@ def test_labels_cannot_be_changed_under_a_run(
     assert score(pictures, bundle, tmp_path / "run") == 0
     assert main(["score", str(tmp_path / "run"), "labels=folder"]) == 2
     assert "labels= belongs to images=" in capsys.readouterr().err
+
+
+def test_a_folder_with_other_things_in_it_is_no_place_for_a_run(
+    pictures: Path, bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert score(pictures, bundle, pictures / "good") == 2
+    said = f"out={pictures}/good is no run and holds other files (part0000.png); give the run a folder of its own."
+    assert capsys.readouterr().err == f"error: {said}\n"
+    assert not (pictures / "good" / "run.json").exists()
+
+
+def test_a_chunk_file_in_the_place_of_another_is_found_by_the_next_run(
+    pictures: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert score(pictures, bundle, tmp_path / "run", "chunk_images=88") == 0
+    first, second, _ = sorted((tmp_path / "run" / "chunks").iterdir())
+    shutil.copy(first, second)
+    assert score(pictures, bundle, tmp_path / "run", "chunk_images=88") == 1
+    assert "chunk-000001.parquet has rows of another plan or chunk" in capsys.readouterr().err

@@ -127,6 +127,9 @@ ONE = "1 row(s) {}, the first is the image 4."
         ("score", 0.09, ["have a score that is not their mse"]),
         ("mae", float("inf"), ["have a score that is no finite number"]),
         ("mae", float("nan"), ["have a score that is no finite number"]),
+        ("pixel_mean", None, ["have no pixel statistic though scored, or one though not"]),
+        ("pixel_p01", float("inf"), ["have a pixel statistic that is no finite number"]),
+        ("pixel_std", float("nan"), ["have a pixel statistic that is no finite number"]),
         ("p_value", None, ["have no p-value though scored, or one though not"]),
         ("p_value", 0.0, ["have a p-value that is none"]),
         ("p_value", float("nan"), ["have a p-value that is none"]),
@@ -145,7 +148,7 @@ def test_an_edited_outcome_is_found(run: Run, column: str, value: Any, sentences
         assert found[0] == f"{run.chunk_uri(1)}: {ONE.format(sentences[0])}"
 
 
-@pytest.mark.parametrize("column", ["score", "mse", "is_anomaly", "p_value"])
+@pytest.mark.parametrize("column", ["score", "mse", "pixel_std", "is_anomaly", "p_value"])
 def test_a_value_where_nobody_looked_is_found(run: Run, column: str) -> None:
     edited(run, 1, column, 1, False if column == "is_anomaly" else 0.5)
     assert any("the first is the image 5." in problem for problem in problems(run))
@@ -177,6 +180,7 @@ def test_other_columns_types_or_orders_are_found(run: Run) -> None:
     table = scored(run, run.chunks[0])
     wrong = [
         table.drop_columns("mae"),
+        table.drop_columns("pixel_p01"),
         table.append_column("more", pa.nulls(4)),
         table.set_column(11, "mae", table["mae"].cast(pa.float64())),
         table.select(list(reversed(table.column_names))),
@@ -211,7 +215,7 @@ def test_an_edited_manifest_is_found(run: Run) -> None:
 def test_another_manifest_in_its_place_is_found(run: Run) -> None:
     write_manifest(complete({"uri": pa.array(["/data/0.png"])}), f"{run.uri}/manifest.parquet")
     assert problems(run) == [
-        f"{run.uri}/manifest.parquet is not the manifest of the plan: its content has another hash."
+        f"{run.uri}/manifest.parquet is not the manifest of the plan; the run cannot go on. Score into a new `out=`."
     ]
 
 
