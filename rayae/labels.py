@@ -35,7 +35,8 @@ def attach_labels(table: pa.Table, labels: str, images: str | Sequence[str]) -> 
     path matches, when an image is named twice, or when the CSV lacks a column.
     """
     if labels == "folder":
-        folders = [_folder_name(uri) for uri in table["uri"].to_pylist()]
+        roots = [storage.absolute(item) for item in ([images] if isinstance(images, str) else images)]
+        folders = [_folder_label(uri, roots) for uri in table["uri"].to_pylist()]
         labelled = _with_columns(table, {"label": pa.array(folders, pa.string())})
         return labelled, [_counted(labelled)]
     rows = _read_labels(labels)
@@ -57,6 +58,17 @@ def check_splits(table: pa.Table, what: str) -> None:
         raise DataError(
             f"{what}: the split {sorted(strangers)[0]!r} is unknown; it is one of {', '.join(manifest.SPLITS)}."
         )
+
+
+def _folder_label(uri: str, roots: Sequence[str]) -> str | None:
+    """The name of the folder that an image lies in; or of one above it, below `images=`, that means normal."""
+    root = max((root for root in roots if uri.startswith(f"{root}/")), key=len, default=None)
+    if root is not None:
+        above = uri.removeprefix(f"{root}/").split("/")[:-1]
+        normal = next((name for name in reversed(above) if manifest.is_normal(name)), None)
+        if normal is not None:
+            return normal
+    return _folder_name(uri)
 
 
 def _folder_name(uri: str) -> str | None:

@@ -8,6 +8,7 @@ from rayae import evaluation, storage
 from rayae.bundle import Bundle
 from rayae.errors import DataError, RunError
 from rayae.labels import attach_labels
+from rayae.manifest import is_normal
 from rayae.run import EVALUATION, Run
 from rayae.settings import EvaluateSettings
 from rayae.terminal import say, show_table, warn
@@ -60,7 +61,11 @@ def read_results(run: Run, bundle: Bundle, labels: str | None) -> pa.Table:
             f"{bundle.bundle_id}; put the former back, or score again into a new directory."
         )
     if labels is not None:
-        results, _ = attach_labels(results, labels, run.record["images"])
+        results, notes = attach_labels(results, labels, run.record["images"])
+        for note in notes:
+            say(note)
+        if not any(is_normal(label) for label in results["label"].to_pylist()):
+            warn("no label means normal (`good` or `normal`), so every labelled image counts as a defect.")
     if results["label"].null_count == results.num_rows:
         raise DataError(
             f"{run.uri} has no labels; give labels=, a CSV with `path` and `label`, or `folder` for the "

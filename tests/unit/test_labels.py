@@ -8,8 +8,8 @@ import pytest
 
 from rayae import labels, listing
 from rayae.errors import ConfigError, DataError, RayaeError, StorageError
-from rayae.labels import labelled_images
-from rayae.manifest import content_hash
+from rayae.labels import attach_labels, labelled_images
+from rayae.manifest import complete, content_hash
 
 
 @pytest.fixture
@@ -240,3 +240,18 @@ def test_many_labels_are_matched_in_a_moment(tmp_path: Path) -> None:
     given = csv(tmp_path, "path,label\n" + "".join(f"images/{number}.png,good\n" for number in range(20_000)))
     assert found(str(tmp_path / "list.txt"), given) == ["good"] * 20_000
     assert listing.roots(str(tmp_path / "list.txt")) == [str(tmp_path / "list.txt"), str(tmp_path)]
+
+
+def test_a_folder_above_that_means_normal_is_the_label_of_all_below_it(tmp_path: Path) -> None:
+    uris = [
+        f"{tmp_path}/{name}" for name in ("good/Halle Ä/1.png", "scratch/b 2/2.png", "good/3.png", "train/good/4.png")
+    ]
+    table = complete({"uri": uris})
+    labelled, _ = attach_labels(table, "folder", str(tmp_path))
+    assert labelled["label"].to_pylist() == ["good", "b 2", "good", "good"]
+
+
+def test_a_folder_above_the_images_says_nothing(tmp_path: Path) -> None:
+    table = complete({"uri": [f"{tmp_path}/normal/parts/scratch/1.png"]})
+    labelled, _ = attach_labels(table, "folder", f"{tmp_path}/normal/parts")
+    assert labelled["label"].to_pylist() == ["scratch"]
