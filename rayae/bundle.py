@@ -149,7 +149,7 @@ class Bundle:
     def _table(self, name: str) -> pa.Table:
         # Not pq.read_table: of an open file it leaves threads behind, and 1 process in 4 that then ends does so by
         # SIGABRT (github.com/apache/arrow/issues/50482; pyarrow 26.0.1).
-        return pq.ParquetFile(io.BytesIO(self.read(name))).read(use_threads=False)
+        return pq.ParquetFile(io.BytesIO(self.read(name)), pre_buffer=False).read(use_threads=False)
 
 
 def create(

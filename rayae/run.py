@@ -121,7 +121,7 @@ class Run:
         if self.fingerprint["calibration"] is None:
             return None
         data = storage.read_bytes(storage.join(self.uri, CALIBRATION))
-        table = pq.ParquetFile(io.BytesIO(data)).read(use_threads=False)
+        table = pq.ParquetFile(io.BytesIO(data), pre_buffer=False).read(use_threads=False)
         return np.asarray(table["score"].to_numpy(), dtype=np.float32)
 
     @property
@@ -255,7 +255,8 @@ def short_hash(value: Any) -> str:
 def read_chunk(uri: str, columns: Sequence[str] | None = None) -> tuple[pa.Table, dict[str, Any]]:
     """The rows of a chunk file and what it says of itself; RunError when it is damaged or something else."""
     with _chunk_file(uri) as (parquet, about):
-        return parquet.read(columns=None if columns is None else list(columns)).replace_schema_metadata(None), about
+        table = parquet.read(columns=None if columns is None else list(columns), use_threads=False)
+        return table.replace_schema_metadata(None), about
 
 
 def _read_about(uri: str) -> dict[str, Any]:
@@ -267,7 +268,7 @@ def _read_about(uri: str) -> dict[str, Any]:
 def _chunk_file(uri: str) -> Iterator[tuple[pq.ParquetFile, dict[str, Any]]]:
     with storage.open_read(uri) as file:
         try:
-            parquet = pq.ParquetFile(file, page_checksum_verification=True)
+            parquet = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)  # as in `manifest`
             about = read_about(parquet.metadata.metadata)
             if about is None:
                 raise RunError(f"{uri} is no chunk file of rayae; remove it and run the same command again.")

@@ -137,7 +137,7 @@ def _read_parquet(uri: str) -> pa.Table:
     with manifest.open_parquet(uri) as parquet:
         _refuse_repeated(parquet.schema_arrow.names, uri)
         plain(parquet.schema_arrow.empty_table(), uri)  # before the pixels that may be in it are read
-        return plain(parquet.read(), uri)
+        return plain(parquet.read(use_threads=False), uri)
 
 
 def _refuse_repeated(names: Sequence[str], uri: str) -> None:
