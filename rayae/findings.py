@@ -337,6 +337,7 @@ def _population_table(p: Population) -> Table:
         "in the run": p.images,
         "unscored": p.unscored,
         "used to make the bundle": p.used,
+        "of a group that was used": p.of_used_groups,
         "without a label": p.unlabelled,
         "evaluated, normal": p.normal,
         "evaluated, defect": p.defect,

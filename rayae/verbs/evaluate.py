@@ -41,13 +41,13 @@ def evaluate(settings: EvaluateSettings) -> None:
         resamples=settings.resamples,
         seed=settings.seed,
     )
+    about = {"run": run.uri, "bundle_id": bundle.bundle_id, "threshold_id": threshold and threshold.id}
+    path = storage.join(run.uri, EVALUATION)
+    storage.write_json(path, about | {"settings": settings.model_dump(mode="json")} | found.to_dict())
     for title, columns, rows in evaluation.tables(found):
         show_table(title, columns, rows)
     for sentence in found.words:
         say(sentence)
-    about = {"run": run.uri, "bundle_id": bundle.bundle_id, "threshold_id": threshold and threshold.id}
-    path = storage.join(run.uri, EVALUATION)
-    storage.write_json(path, about | {"settings": settings.model_dump(mode="json")} | found.to_dict())
     say(f"evaluation: {path}")
 
 
