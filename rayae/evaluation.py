@@ -20,13 +20,10 @@ from rayae.findings import (
     RoleErrors,
     ScoreSkill,
 )
-from rayae.findings import tables as tables
 from rayae.manifest import is_defect, is_normal
 from rayae.results import PIXEL_STATISTICS, Status
 from rayae.statistics import Bools, Figure, area_under, rate, skills
 from rayae.threshold import exceeds
-
-__all__ = ["COLUMNS", "Evaluation", "evaluate", "tables"]
 
 COLUMNS = ("uri", "label", "group", "status", "size_bytes", *PIXEL_STATISTICS, "score", "is_anomaly")
 """Columns of the results that an evaluation reads, beside those of the other scores."""

@@ -1,4 +1,4 @@
-"""Home of what an evaluation finds: the tree of its figures, the same in words and as tables."""
+"""Home of what an evaluation finds: the tree of its figures, and the same in words."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, is_dataclass
@@ -6,7 +6,6 @@ from typing import Any
 
 from rayae.statistics import FEW_CLUSTERS, Figure, percent
 
-Table = tuple[str, list[str], list[list[str]]]
 FEW_IMAGES = 20
 GENERALISES, MEMORISED = 1.25, 2.0
 """Ratios of held-out to training error, by convention: it generalises up to one, memorised from the other."""
@@ -315,93 +314,3 @@ def share(f: Figure, confidence: float) -> str:
     if f.low is None or f.high is None:
         return text
     return f"{text}, {percent(confidence)} interval {percent(f.low)} to {percent(f.high)}"
-
-
-def tables(e: Evaluation) -> list[Table]:
-    """Title, columns and rows of text of each table, in the order of reading; examples if there are some."""
-    return [
-        _population_table(e.population),
-        _skill_table(e),
-        _cut_table(e),
-        (
-            f"{e.primary} by role",
-            ["images of the role", "images", "mean", "median"],
-            [[r.role, f"{r.images:,}", number(r.mean), number(r.median)] for r in e.errors],
-        ),
-        *(_example_table(title, examples) for title, examples in _titled(e.examples) if examples),
-    ]
-
-
-def _population_table(p: Population) -> Table:
-    counts = {
-        "in the run": p.images,
-        "unscored": p.unscored,
-        "used to make the bundle": p.used,
-        "of a group that was used": p.of_used_groups,
-        "without a label": p.unlabelled,
-        "evaluated, normal": p.normal,
-        "evaluated, defect": p.defect,
-    }
-    return "Images", ["images", "count"], [[name, f"{count:,}"] for name, count in counts.items()]
-
-
-def _skill_table(e: Evaluation) -> Table:
-    rows = [
-        [
-            s.name,
-            number(s.auroc.value),
-            span(s.auroc),
-            number(s.average_precision.value),
-            span(s.average_precision),
-        ]
-        for s in e.skill
-    ]
-    rows += [[floor.title, number(floor.auroc.value), "-", "-", "-"] for floor in e.floors.trivial]
-    rows.append(["random order", "0.5", "-", number(e.floors.average_precision_random.value), "-"])
-    interval = f"{percent(e.confidence)} interval"
-    return "Ranking", ["score", "AUROC", interval, "average precision", interval], rows
-
-
-def _cut_table(e: Evaluation) -> Table:
-    at = e.at_cut
-    counts = {
-        "defects flagged": at.true_positives,
-        "normal images flagged": at.false_positives,
-        "defects missed": at.false_negatives,
-        "normal images passed": at.true_negatives,
-    }
-    figures = {
-        "precision": at.precision,
-        "recall": at.recall,
-        "false-positive rate": at.false_positive_rate,
-        "F1": at.f1,
-        "F1 of flagging everything": e.floors.f1_flag_everything,
-    }
-    rows = [[name, "-" if count is None else f"{count:,}", "-"] for name, count in counts.items()]
-    rows += [[name, number(f.value), span(f)] for name, f in figures.items()]
-    title = "At the cut: none" if at.cut is None else f"At the cut {at.cut:.6g}"
-    return title, ["figure", "value", f"{percent(e.confidence)} interval"], rows
-
-
-def _titled(examples: Examples) -> list[tuple[str, tuple[Example, ...]]]:
-    return [
-        ("Highest errors", examples.highest),
-        ("Defects with the lowest errors", examples.lowest_defects),
-        ("Normal images with the highest errors", examples.highest_normals),
-    ]
-
-
-def _example_table(title: str, examples: tuple[Example, ...]) -> Table:
-    answer = {True: "yes", False: "no", None: "-"}
-    rows = [[x.uri, x.label or "-", f"{x.score:.6g}", answer[x.flagged]] for x in examples]
-    return title, ["image", "label", "error", "flagged"], rows
-
-
-def number(value: float | None) -> str:
-    """A number in three digits that count, or `-` where there is none."""
-    return "-" if value is None else f"{value:.3g}"
-
-
-def span(f: Figure) -> str:
-    """The interval of a figure, or `-`."""
-    return "-" if f.low is None or f.high is None else f"{number(f.low)} to {number(f.high)}"

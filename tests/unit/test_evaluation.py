@@ -9,7 +9,8 @@ import pytest
 from sklearn.metrics import average_precision_score, f1_score, precision_score, recall_score, roc_auc_score
 
 from rayae.errors import DataError
-from rayae.evaluation import COLUMNS, evaluate, tables
+from rayae.evaluation import COLUMNS, evaluate
+from rayae.exhibits import tables
 from rayae.manifest import complete
 from rayae.results import PIXEL_STATISTICS, Status, result_schema
 from rayae.statistics import Figure, clopper_pearson

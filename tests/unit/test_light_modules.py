@@ -2,7 +2,7 @@ import subprocess
 import sys
 
 LIGHT = """
-    bundle cli config errors evaluation findings formats histogram labels listing loader manifest page pictures
+    bundle cli config errors evaluation exhibits findings formats histogram labels listing loader manifest page pictures
     preprocess reader report results run settings solar_cells splits statistics storage tables terminal threshold
     verification
 """.split()

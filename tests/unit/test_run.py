@@ -204,6 +204,7 @@ def test_a_chunk_file_of_another_plan_is_no_part_of_the_sum(tmp_path: Path) -> N
 
 def test_the_same_plan_is_not_refused(tmp_path: Path) -> None:
     run = plan(tmp_path)
+    assert differences(run.fingerprint, dict(run.fingerprint)) == []
     run.refuse_other_plan(dict(run.fingerprint))
     run.refuse_other_plan(dict(reversed(list(run.fingerprint.items()))))
 
