@@ -1,11 +1,15 @@
 # make demo: the whole line on real photographs.  make test: all tests.  make check: what must be green before a commit.
+# Longer than CI: make chaos ROUNDS=200 SEED=1   make fuzz   make azure   make radosgw   make benchmarks
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= demo
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo test check format clean
+ROUNDS ?= 200
+SEED ?= 1
+
+.PHONY: install demo test check format clean chaos fuzz azure radosgw benchmarks
 
 install: $(INSTALLED)
 
@@ -22,6 +26,24 @@ check: $(INSTALLED)
 	$(BIN)/lint-imports
 	$(BIN)/pytest tests/unit
 
+chaos: $(INSTALLED)
+	$(BIN)/python -m tests.faults.chaos rounds=$(ROUNDS) seed=$(SEED)
+
+fuzz: $(INSTALLED)
+	FUZZ_EXAMPLES=20000 FUZZ_SEED=$(SEED) $(BIN)/pytest tests/unit/test_fuzz.py
+
+azure: $(INSTALLED)  # Azurite, the emulator, goes into build/
+	$(BIN)/python -m pip install -qq --constraint constraints.txt adlfs
+	npm install --silent --prefix build azurite
+	PATH=$$PWD/build/node_modules/.bin:$$PATH $(BIN)/pytest tests/azure
+
+radosgw: $(INSTALLED)  # needs Debian's radosgw, ceph-mon and ceph-osd
+	RAYAE_S3_SERVER=radosgw $(BIN)/pytest tests/s3
+
+benchmarks: $(INSTALLED)
+	for one in listing resume scale storm; do \
+	    $(BIN)/python benchmarks/$$one.py > benchmarks/$$one.new && mv benchmarks/$$one.new benchmarks/$$one.txt; done
+
 format: $(INSTALLED)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -33,6 +55,6 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "rayae needs Python 3.11 or newer; set PYTHON=")'
 	@echo "installing about 2 GB into $(VENV), which takes some minutes"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[dev,s3]' \
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[dev,heic]' \
 	    --config-settings editable_mode=compat  # a plain path: a folder named rayae beside a user must not hide the package
 	@touch $@

@@ -92,6 +92,9 @@ VERBS = {
             "VerifySettings",
             "run",
         ),
+        Verb("retry", "Try images of a run again whose reason to fail may have passed.", "RetrySettings", "run"),
+        Verb("status", "Show how far a run is, from anywhere.", "StatusSettings", "run"),
+        Verb("compact", "Write a finished run anew as few files, sorted by score.", "CompactSettings", "run"),
         Verb("evaluate", "Compare a run with its labels.", "EvaluateSettings", "run"),
         Verb("report", "Write a run as one HTML page.", "ReportSettings", "run"),
         Verb("demo", "Do the whole line on real photographs of solar cells.", "DemoSettings"),
@@ -141,17 +144,29 @@ def _do(argv: list[str]) -> None:
 def _do_verb(verb: Verb, words: list[str], *, is_dry_run: bool) -> None:
     from rayae import config  # here, as pydantic costs a quarter of a second that `rayae --help` need not pay
 
+    flags = {f"--{key.replace('_', '-')}": key for key in config.truth_values(verb.settings_type())}
     for word in words:
-        if word.startswith("-") and "=" not in word:
+        if word.startswith("-") and "=" not in word and word not in flags:
+            own = f", and of {verb.name} {' and '.join(flags)}" if flags else ""
             raise ConfigError(
-                f"there is no option {word}; the options are --help, --dry-run and --version, "
+                f"there is no option {word}; the options are --help, --dry-run and --version{own}, "
                 "and settings are given as key=value, without dashes."
             )
+    words = [f"{flags[word]}=true" if word in flags else word for word in words]
     settings = config.load(verb.settings_type(), words, first_word=verb.first_word)
     if is_dry_run:
         print(config.dump(settings), end="")
     else:
+        _reach_storage(settings)
         verb.function()(settings)
+
+
+def _reach_storage(settings: "BaseModel") -> None:
+    asked = getattr(settings, "storage", None)
+    if asked is not None:
+        from rayae.access import Access
+
+        Access(**asked.model_dump()).apply()
 
 
 def help_text() -> str:

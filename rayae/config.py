@@ -72,6 +72,13 @@ def required_keys(settings_type: type[BaseModel]) -> list[str]:
     return [key for key, field in settings_type.model_fields.items() if field.is_required()]
 
 
+def truth_values(settings_type: type[BaseModel]) -> list[str]:
+    """The keys, outside groups, that are true or false: `--NAME` on the command line is short for NAME=true."""
+    return [
+        key for key, field in known_fields(settings_type).items() if "." not in key and _kinds(field) == {"boolean"}
+    ]
+
+
 def dump(settings: BaseModel) -> str:
     """The settings in full, as YAML that `load` reads back to the same object."""
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=10_000)
@@ -323,6 +330,9 @@ def _words(schema: Schema) -> str:
         return " or ".join(filter(None, [", ".join(choices[:-1]), choices[-1]]))
     kind = schema.get("type", "")
     if kind == "array":
+        parts = schema.get("prefixItems")
+        if parts is not None:
+            return f"a list of {len(parts)}, each {_words(parts[0])}"
         return f"a list of {_words(schema['items'])}"
     if kind == "object":
         return f"a map of text to {_words(schema['additionalProperties'])}"

@@ -1,54 +1,183 @@
 """Home of labels and groups: from a CSV or from the folder names, onto the images of a manifest or a result table."""
 
 import os
+import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from urllib.parse import unquote
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from rayae import listing, manifest, storage, tables
 from rayae.errors import DataError
+from rayae.listing import EVERYTHING, Stream, stream_images
+from rayae.manifest import write_manifest
+from rayae.selection import Select
 
-LISTED = ("image_id", "uri", "size_bytes", "etag")
+LISTED = ("image_id", "uri", "size_bytes", "etag", "container", "place")
 """Columns that the listing fills in, and no labels may."""
+HOME = 0
+"""The place of the CSV's own folder among those that its paths may be relative to."""
+IN_AN_ARCHIVE = r"/[^/]*!/((row|page)-[0-9]+(/|$))?"
+"""Of a member's URI what is no folder: the archive, and the number of a row or page."""
 
 
-def labelled_images(images: str | Sequence[str], labels: str | None) -> tuple[pa.Table, list[str]]:
+def labelled_images(
+    images: str | Sequence[str], labels: str | None, asked: Select = EVERYTHING
+) -> tuple[pa.Table, list[str]]:
     """The images of `images=` with the labels of `labels=`, and what a person should know about them, a line each."""
-    table, passed_over = listing.list_images(images)
-    notes = [f"{table.num_rows:,} images listed"]
-    if passed_over:
-        endings = ", ".join(f"{count} {ending}" for ending, count in passed_over.most_common(5))
-        notes.append(f"{passed_over.total():,} other files passed over ({endings})")
-    if labels is not None:
-        table, more = attach_labels(table, labels, images)
-        notes += more
-    check_splits(table, "the images")
-    return table, notes
+    stream = stream_labelled(images, labels, asked)
+    table = pa.concat_tables(stream)
+    return manifest.complete({name: table[name] for name in table.column_names}), stream.notes
+
+
+def stream_labelled(images: str | Sequence[str], labels: str | None, asked: Select = EVERYTHING) -> "LabelledStream":
+    """The images of `images=` with the labels of `labels=`, as tables.
+
+    A path of the CSV may be absolute, or relative to the CSV or to a folder that `images=` names. DataError, at the
+    latest after the last table, when no path matches, when an image is named twice, or when the CSV lacks a column.
+    """
+    stream = stream_images(images, asked)
+    labelling: Labelling | None = None
+    if labels == "folder":
+        labelling = FolderNames(images)
+    elif labels is not None:
+        labelling = LabelFile(labels, images)
+    schema = stream.schema if labelling is None else labelling.label(stream.schema.empty_table()).schema
+    return LabelledStream(stream, labelling, schema)
 
 
 def attach_labels(table: pa.Table, labels: str, images: str | Sequence[str]) -> tuple[pa.Table, list[str]]:
-    """The table with the columns of `labels=` on its images, and what a person should know about them, a line each.
+    """The table with the columns of `labels=` on its images, and what a person should know; raises as a stream does."""
+    labelling = FolderNames(images) if labels == "folder" else LabelFile(labels, images)
+    labelling.look([table.select(["uri"])])
+    labelled = labelling.label(table)
+    return labelled, labelling.notes()
 
-    A path of the CSV may be absolute, or relative to the CSV or to a folder that `images=` names. DataError when no
-    path matches, when an image is named twice, or when the CSV lacks a column.
-    """
-    if labels == "folder":
-        roots = [storage.absolute(item) for item in ([images] if isinstance(images, str) else images)]
-        folders = [_folder_label(uri, roots) for uri in table["uri"].to_pylist()]
-        labelled = _with_columns(table, {"label": pa.array(folders, pa.string())})
-        return labelled, [_counted(labelled)]
-    rows = _read_labels(labels)
-    found = _match(table["uri"].to_pylist(), rows["path"].to_pylist(), labels, images)
-    labelled = _with_columns(table, {name: rows[name].take(found) for name in rows.column_names if name != "path"})
-    notes = [_counted(labelled)]
-    without, unused = labelled["label"].null_count, rows.num_rows - len(found.drop_null())
-    if without:
-        notes.append(f"{without:,} images have no label in {labels}")
-    if unused:
-        notes.append(f"{unused:,} paths in {labels} name none of the images")
-    return labelled, notes
+
+@dataclass
+class LabelledStream:
+    """The images with their labels: tables of one schema, that of a manifest without `image_id`."""
+
+    stream: Stream
+    labelling: "Labelling | None"
+    schema: pa.Schema
+    notes: list[str] = field(default_factory=list)
+    """What a person should know about them, a line each; known at the end."""
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        rows = 0
+        for table in self._labelled():
+            check_splits(table, "the images")
+            rows += table.num_rows
+            yield table
+        passed_over, self.notes = self.stream.passed_over, [f"{rows:,} images listed"]
+        if self.stream.archives:
+            self.notes.append(f"{self.stream.members:,} of them come from {self.stream.archives:,} archive(s)")
+        if passed_over:
+            endings = ", ".join(f"{count} {ending}" for ending, count in passed_over.most_common(5))
+            self.notes.append(f"{passed_over.total():,} other files passed over ({endings})")
+        self.notes += self.labelling.notes() if self.labelling else []
+
+    def _labelled(self) -> Iterator[pa.Table]:
+        if self.labelling is None:
+            yield from self.stream
+        elif isinstance(self.labelling, FolderNames):
+            yield from map(self.labelling.label, self.stream)
+        else:  # which image a relative path means is known when all are listed: they are gone through twice
+            with tempfile.TemporaryDirectory(prefix="rayae-") as folder:
+                listed = write_manifest(self.stream, storage.join(folder, "listed.parquet"))
+                self.labelling.look(listed.columns(["uri"]))
+                for table in listed.batches():
+                    yield self.labelling.label(table.drop_columns("image_id"))
+
+
+class Labelling:
+    """Puts labels onto tables of images, one after the other."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def look(self, images: Iterable[pa.Table]) -> None:
+        """Go through the URIs of all images, before the first is labelled."""
+
+    def label(self, images: pa.Table) -> pa.Table:
+        """The next images, with their labels."""
+        labelled = _with_columns(images, self.columns(images))
+        for counted in pc.value_counts(labelled["label"].drop_null()).to_pylist():
+            self.counts[counted["values"]] += counted["counts"]
+        return labelled
+
+    def columns(self, images: pa.Table) -> dict[str, pa.Array | pa.ChunkedArray]:
+        """What the next images get."""
+        raise NotImplementedError
+
+    def notes(self) -> list[str]:
+        """What a person should know about the labels, a line each."""
+        ordered = sorted(self.counts.items(), key=lambda item: (-item[1], item[0]))
+        most = ", ".join(f"{count:,} {label}" for label, count in ordered[:5])
+        others = f" and {len(ordered) - 5} other labels" if len(ordered) > 5 else ""
+        normal = sum(count for label, count in ordered if manifest.is_normal(label))
+        return [f"labels: {most}{others}; {normal:,} of {self.counts.total():,} mean normal (`good` or `normal`)"]
+
+
+class FolderNames(Labelling):
+    """The names of the folders that images lie in, as labels."""
+
+    def __init__(self, images: str | Sequence[str]) -> None:
+        super().__init__()
+        self.roots = [storage.absolute(item) for item in ([images] if isinstance(images, str) else images)]
+        self.known: dict[str, str | None] = {}
+
+    def columns(self, images: pa.Table) -> dict[str, pa.Array | pa.ChunkedArray]:
+        files = pc.replace_substring_regex(images["uri"], IN_AN_ARCHIVE, "/")
+        folders = pc.replace_substring_regex(files, r"(?s)/[^/]*$", "/").combine_chunks().dictionary_encode()
+        for folder in folders.dictionary.to_pylist():
+            if folder not in self.known:
+                self.known[folder] = _folder_label(folder, self.roots)
+        labels = pa.array([self.known[folder] for folder in folders.dictionary.to_pylist()], pa.string())
+        return {"label": labels.take(folders.indices)}
+
+
+class LabelFile(Labelling):
+    """A CSV with `path`, `label` and perhaps `group`, `split` and columns of the user's own; it is held in memory."""
+
+    def __init__(self, labels: str, images: str | Sequence[str]) -> None:
+        super().__init__()
+        self.labels, self.images = labels, images
+        self.rows = _read_labels(labels)
+        self.images_found = np.zeros(0, np.int64)
+        """Numbers of the images that have a label, ascending, ..."""
+        self.rows_found = np.zeros(0, np.int64)
+        """... and of their rows in the CSV."""
+        self.done = self.without = 0
+
+    def look(self, images: Iterable[pa.Table]) -> None:
+        found = _match(images, self.rows["path"].to_pylist(), self.labels, self.images)
+        order = sorted(found)
+        self.images_found = np.array(order, dtype=np.int64)
+        self.rows_found = np.array([found[image] for image in order], dtype=np.int64)
+
+    def columns(self, images: pa.Table) -> dict[str, pa.Array | pa.ChunkedArray]:
+        begin, end = np.searchsorted(self.images_found, [self.done, self.done + images.num_rows])
+        place = np.full(images.num_rows, -1, dtype=np.int64)
+        place[self.images_found[begin:end] - self.done] = self.rows_found[begin:end]
+        self.done += images.num_rows
+        taken = pa.array(place, mask=place < 0)
+        columns = {name: self.rows[name].take(taken) for name in self.rows.column_names if name != "path"}
+        self.without += columns["label"].null_count
+        return columns
+
+    def notes(self) -> list[str]:
+        notes, unused = super().notes(), self.rows.num_rows - len(self.images_found)
+        if self.without:
+            notes.append(f"{self.without:,} images have no label in {self.labels}")
+        if unused:
+            notes.append(f"{unused:,} paths in {self.labels} name none of the images")
+        return notes
 
 
 def check_splits(table: pa.Table, what: str) -> None:
@@ -79,16 +208,6 @@ def _folder_name(uri: str) -> str | None:
     return above or None
 
 
-def _counted(table: pa.Table) -> str:
-    counts = Counter(label for label in table["label"].to_pylist() if label is not None)
-    most = ", ".join(
-        f"{count:,} {label}" for label, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:5]
-    )
-    others = f" and {len(counts) - 5} other labels" if len(counts) > 5 else ""
-    normal = sum(count for label, count in counts.items() if manifest.is_normal(label))
-    return f"labels: {most}{others}; {normal:,} of {counts.total():,} mean normal (`good` or `normal`)"
-
-
 def _read_labels(labels: str) -> pa.Table:
     rows = tables.read_csv(storage.absolute(labels))
     missing = [name for name in ("path", "label") if name not in rows.column_names]
@@ -108,34 +227,50 @@ def _read_labels(labels: str) -> pa.Table:
     return rows
 
 
-def _match(uris: list[str], paths: list[str], labels: str, images: str | Sequence[str]) -> pa.Array:
-    """For each image the row of its label, or null."""
-    home, roots = storage.parent(storage.absolute(labels)), listing.roots(images)
-    position = {uri: row for row, uri in enumerate(uris)}
-    found: list[int | None] = [None] * len(uris)
-    for row, path in enumerate(paths):
-        meant = _meant(path, [home], position) or _meant(path, roots, position)
+def _match(images: Iterable[pa.Table], paths: list[str], labels: str, asked: str | Sequence[str]) -> dict[int, int]:
+    """For the images that have a label, by their number, the row of it."""
+    found, first = _candidates_found(images, paths, labels, asked)
+    row_of: dict[int, int] = {}
+    for row, candidates in enumerate(found):
+        meant = [candidates[HOME]] if HOME in candidates else [candidates[place] for place in sorted(candidates)]
         if len(meant) > 1:
-            first, second = (uris[image] for image in meant[:2])
-            raise DataError(f"labels={labels}: the path {path!r} may be {first} or {second}; write the whole path.")
-        for image in meant:
-            if found[image] is not None:
+            one, other = (uri for _, uri in meant[:2])
+            raise DataError(f"labels={labels}: the path {paths[row]!r} may be {one} or {other}; write the whole path.")
+        for image, uri in meant:
+            if image in row_of:
                 raise DataError(
-                    f"labels={labels} names {uris[image]} more than once, as {paths[found[image] or 0]!r} and {path!r}."
+                    f"labels={labels} names {uri} more than once, as {paths[row_of[image]]!r} and {paths[row]!r}."
                 )
-            found[image] = row
-    if all(row is None for row in found):
+            row_of[image] = row
+    if not row_of:
         raise DataError(
             f"labels={labels} names none of the images: its first path is {paths[0] if paths else 'absent'!r}, "
-            f"the first image is {uris[0]}; paths are absolute, or relative to the CSV or to the folder of the images."
+            f"the first image is {first}; paths are absolute, or relative to the CSV or to the folder of the images."
         )
-    return pa.array(found, pa.int64())
+    return row_of
 
 
-def _meant(path: str, folders: Sequence[str], position: dict[str, int]) -> list[int]:
-    """The images that a path may name, taken as relative to one of the folders."""
-    candidates = dict.fromkeys(storage.resolve(path, folder) for folder in folders)
-    return [position[candidate] for candidate in candidates if candidate in position]
+def _candidates_found(
+    images: Iterable[pa.Table], paths: list[str], labels: str, asked: str | Sequence[str]
+) -> tuple[list[dict[int, tuple[int, str]]], str | None]:
+    """For each path the images that it may name, as number and URI, by the folder that it is then relative to.
+
+    The second value is the URI of the first image of all.
+    """
+    folders = [storage.parent(storage.absolute(labels)), *listing.roots(asked)]
+    meanings: dict[str, dict[int, int]] = {}
+    for row, path in enumerate(paths):
+        for place, folder in enumerate(folders):
+            meanings.setdefault(storage.resolve(path, folder), {}).setdefault(row, place)
+    found: list[dict[int, tuple[int, str]]] = [{} for _ in paths]
+    number, first = 0, None
+    for table in images:
+        for uri in table["uri"].to_pylist():
+            first = uri if first is None else first
+            for row, place in meanings.get(uri, {}).items():
+                found[row][place] = (number, uri)
+            number += 1
+    return found, first
 
 
 def _with_columns(table: pa.Table, columns: dict[str, pa.Array | pa.ChunkedArray]) -> pa.Table:

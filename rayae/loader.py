@@ -4,36 +4,40 @@ Training, calibration and scoring all load through here, so the same picture giv
 """
 
 import multiprocessing
+import threading
 import time
 from collections import deque
 from collections.abc import Generator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from hashlib import blake2b
+from threading import Event
 
 import pyarrow as pa
 
+from rayae.archives import page_of
 from rayae.errors import ClusterError
 from rayae.preprocess import Picture, Preprocess
-from rayae.reader import Reader
+from rayae.reader import NEVER, Image, Reader
 from rayae.results import Status
+from rayae.storage import is_local
 
 AHEAD_IMAGES = 512
 AHEAD_BYTES = 256 * 1024**2
 """Images under way before the one that is awaited, and bytes of their pixels: twice the micro-batch of a GPU, so that
 it does not wait for the disk, and few enough to hold when pictures are large."""
+WHERE = ("uri", "size_bytes", "etag", "container", "place")
+"""The columns of a manifest that say where an image is."""
+ALONE = nullcontext()
 TRIES_A_PICTURE = 2
 """Fresh processes that a picture must kill before it is named: one may have died of something else."""
 
 
-@dataclass(frozen=True)
-class Request:
-    """What the manifest knows of one image."""
-
-    uri: str
-    size_bytes: int | None
-    etag: str | None
+def images_of(table: pa.Table) -> list[Image]:
+    """The images of manifest rows."""
+    return [Image(*row) for row in zip(*(table[name].to_pylist() for name in WHERE), strict=True)]
 
 
 @dataclass(frozen=True)
@@ -59,43 +63,48 @@ class Loader:
 
     def load(self, images: pa.Table) -> Generator[Loaded]:
         """Load manifest rows; one `Loaded` a row, in their order, whatever happens to a row. May be closed early."""
-        columns = (images[name].to_pylist() for name in ("uri", "size_bytes", "etag"))
-        requests = [Request(*row) for row in zip(*columns, strict=True)]
-        return self._load_isolated(requests) if self.isolated else self._load_in_threads(requests)
+        wanted = images_of(images)
+        return self._load_isolated(wanted) if self.isolated else self._load_in_threads(wanted)
 
-    def load_one(self, request: Request) -> Loaded:
-        """Read and decode one image."""
+    def load_one(self, image: Image, decoding: AbstractContextManager[object] = ALONE, stop: Event = NEVER) -> Loaded:
+        """Read and decode one image; `decoding` is held while it is decoded, `stop` ends its further tries."""
         started = time.perf_counter()
-        fetched = self.reader.read(request.uri, request.size_bytes, request.etag)
+        fetched = self.reader.read(image, stop)
         read = time.perf_counter()
         if fetched.data is None:
             failed = Picture(None, fetched.status, fetched.error, None, None)
             return Loaded(failed, fetched.size_bytes, None, read - started, 0.0)
-        picture = self.preprocess.decode(fetched.data)
-        digest = digest_of(fetched.data) if self.digests else None
-        return Loaded(picture, fetched.size_bytes, digest, read - started, time.perf_counter() - read)
+        with decoding:
+            begun = time.perf_counter()
+            picture = self.preprocess.decode(fetched.data, page_of(image.place))
+            digest = digest_of(fetched.data) if self.digests else None
+            return Loaded(picture, fetched.size_bytes, digest, read - started, time.perf_counter() - begun)
 
-    def _load_in_threads(self, requests: list[Request]) -> Generator[Loaded]:
+    def _load_in_threads(self, images: list[Image]) -> Generator[Loaded]:
+        """Disks are read by as many threads as decode; storage that is far away by more, which mostly wait for it."""
         waiting: deque[Future[Loaded]] = deque()
         picture_bytes = self.preprocess.height * self.preprocess.width * self.preprocess.channels
         ahead = max(self.threads, min(AHEAD_IMAGES, AHEAD_BYTES // picture_bytes))
-        with ThreadPoolExecutor(self.threads) as pool:
+        is_far = any(not is_local(image.container or image.uri) for image in images)
+        decoding, stop = threading.Semaphore(self.threads), threading.Event()
+        with ThreadPoolExecutor(self.threads + (self.reader.concurrency if is_far else 0)) as pool:
             try:
-                for request in requests:
-                    waiting.append(pool.submit(self.load_one, request))
+                for image in images:
+                    waiting.append(pool.submit(self.load_one, image, decoding, stop))
                     if len(waiting) > ahead:
                         yield waiting.popleft().result()
                 while waiting:
                     yield waiting.popleft().result()
             finally:
+                stop.set()
                 for future in waiting:
                     future.cancel()
 
-    def _load_isolated(self, requests: list[Request]) -> Generator[Loaded]:
+    def _load_isolated(self, images: list[Image]) -> Generator[Loaded]:
         child = _Child()
         try:
-            for request in requests:
-                yield child.load(self, request)
+            for image in images:
+                yield child.load(self, image)
         finally:
             child.pool.shutdown(cancel_futures=True)
 
@@ -106,14 +115,14 @@ class _Child:
     def __init__(self) -> None:
         self.pool = _pool()
 
-    def load(self, loader: Loader, request: Request) -> Loaded:
+    def load(self, loader: Loader, image: Image) -> Loaded:
         for _ in range(TRIES_A_PICTURE):
             try:
-                return self.pool.submit(loader.load_one, request).result()
+                return self.pool.submit(loader.load_one, image).result()
             except BrokenProcessPool:
                 self.pool.shutdown()
                 self.pool = _pool()
-        return _crashed(request)
+        return _crashed(image)
 
 
 def _pool() -> ProcessPoolExecutor:
@@ -132,9 +141,9 @@ def _is_alive() -> bool:
     return True
 
 
-def _crashed(request: Request) -> Loaded:
+def _crashed(image: Image) -> Loaded:
     sentence = f"It killed {TRIES_A_PICTURE} processes that read and decoded it alone; do not open it unguarded."
-    return Loaded(Picture(None, Status.DECODER_CRASHED, sentence, None, None), request.size_bytes, None, 0.0, 0.0)
+    return Loaded(Picture(None, Status.DECODER_CRASHED, sentence, None, None), image.size_bytes, None, 0.0, 0.0)
 
 
 def digest_of(data: bytes) -> str:

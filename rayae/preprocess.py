@@ -2,21 +2,23 @@
 
 The rules; each is held by a test in `test_preprocess.py` or `test_formats.py`.
 
-- Formats: JPEG, PNG, TIFF, WebP, BMP, GIF and JPEG 2000, known by their first bytes, never by the file's
-  name. Other kinds of picture are `unsupported`; what is no picture is `not_an_image`, and the sentence says
-  what it looks like.
+- Formats: JPEG, PNG, TIFF, WebP, BMP, GIF, JPEG 2000, AVIF, and HEIC with the extra `heic`, known by their
+  first bytes, never by the file's name. Other kinds of picture are `unsupported`; what is no picture is
+  `not_an_image`, and the sentence says what it looks like.
 - Strict: a cut picture is `truncated`, and so is a damaged one where the format or its decoder can tell. A
   JPEG without its end marker is cut, even where every pixel seems to be there, and any warning of
-  libjpeg-turbo is damage. Of a PNG every checksum is checked. What follows the first frame of an animation,
-  or the first page, is not read.
+  libjpeg-turbo is damage. Of a PNG every checksum is checked. What follows the first frame of an animation
+  is not read; of a TIFF one page is, the first one unless another is asked for.
 - Limits: `too_large` and `too_small` are judged by the header, before memory for pixels is taken. Text or a
   colour profile that unpacks to more than 1 MiB, and a JPEG of more than 100 scans, are `too_large` as well.
-- Depth: of 16 bits the upper 8 are kept, without stretching. 32-bit integers and floats are `unsupported`.
+- Depth: of 16 bits the upper 8 are kept, without stretching. Floats, signed and 32-bit integers, which only a
+  TIFF has, are `unsupported`, unless `float_range` says which values become black and white: it is linear
+  between them, what lies beyond is black or white, infinite values too, and what is no number is black.
 - Colour: transparent pixels lie on black. Grey is the Y of a JPEG and the ITU-R 601 luma of all else: the two
   agree to one grey level. CMYK JPEGs are taken as inverted, as Adobe writes them. Colour profiles and gamma
   are not applied.
 - Orientation: the EXIF tag turns the pixels, as viewers do. XMP is not looked at; EXIF that cannot be read is
-  none.
+  none. An AVIF or HEIC is always turned as its container says, before all else; its EXIF is not looked at.
 - Size: the picture fills the output, whatever its shape. First it is made 2, 4 or 8 times smaller, as far as
   both sides stay at or above the target: a JPEG while it is decoded (DCT domain), all else by the mean of
   blocks. The rest is Pillow's HAMMING filter where a side shrinks and BILINEAR where it grows.
@@ -30,6 +32,7 @@ in 4:2:0, whose chroma libjpeg smooths. Scales of n/8 and BOX would make it 2 to
 
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -38,7 +41,7 @@ import numpy as np
 from PIL import Image
 
 from rayae.errors import ConfigError
-from rayae.formats import Pixels, Refused, Source, open_source, refuse_size
+from rayae.formats import FloatRange, Pixels, Refused, Source, open_source, refuse_size
 from rayae.results import Status
 
 LONGEST_SENTENCE = 300
@@ -69,34 +72,45 @@ class Preprocess:
     exif: Literal["apply", "ignore"] = "apply"
     max_pixels: int = 100_000_000
     min_side: int = 8
+    float_range: FloatRange | None = None
 
     def __post_init__(self) -> None:
         known = {"mode": ("grey", "rgb"), "resize_filter": ("area",), "exif": ("apply", "ignore")}
         for name, values in known.items():
             if (value := getattr(self, name)) not in values:
                 raise ConfigError(f"preprocess.{name} is {value!r}; this version of rayae knows {values}.")
+        if self.float_range is not None and not -math.inf < self.float_range[0] < self.float_range[1] < math.inf:
+            raise ConfigError(
+                f"preprocess.float_range is {list(self.float_range)}; give two numbers, the lower one first: the "
+                "values that become black and white."
+            )
 
     @property
     def channels(self) -> int:
         return 1 if self.mode == "grey" else 3
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """All fields, as they come back from JSON."""
+        return asdict(self) | {"float_range": None if self.float_range is None else list(self.float_range)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Preprocess":
-        return cls(**values)
+        low_and_high = values.get("float_range")
+        return cls(**{**values, "float_range": None if low_and_high is None else tuple(low_and_high)})
 
     def hash(self) -> str:
         """SHA-256 of the canonical JSON of all fields, in hex."""
         canonical = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
-    def decode(self, data: bytes) -> Picture:
-        """Make pixels of a file's bytes, or a status and a sentence; many threads may call this at once."""
+    def decode(self, data: bytes, page: int = 0) -> Picture:
+        """Make pixels of a file's bytes, or a status and a sentence; many threads may call this at once.
+
+        Of a TIFF it is the page of that number, from 0.
+        """
         width = height = None
         try:
-            source = open_source(data)
+            source = open_source(data, page, self.float_range)
             width, height = source.width, source.height
             refuse_size(source, self.max_pixels, self.min_side)
             source.load()

@@ -1,55 +1,34 @@
 """READ: home of how an image's bytes are fetched, or the reason why they are not.
 
-The rules; each is held by a test in `test_reader.py`.
+The rules; each is held by a test in `test_reader.py`. What a single failed try means stands in `fetch`.
 
-- A path with nothing behind it is `missing`; so is a name that no file can have (too long, a NUL, links in a circle).
-- What is there and is no file (a folder, FIFO, socket, device) is `not_an_image`, and is never waited for.
-- `changed`: size or modification time differ from the manifest's, or move while the file is read. On object storage
-  only the size is compared: one GET an image, no HEAD.
+- One GET an image, no HEAD. What storage may yet give is asked for again, with growing random waits, until
+  `deadline_s` after the first try; then the image has the status of the last failure.
+- When storage has answered nothing at all for as long, it is out of order: StorageError ends the job, and no image is
+  blamed.
+- `changed`: size or etag (on a disk: the modification time) differ from the manifest's, or move while a file is read.
 - `too_large` is judged before memory is taken; where no size is known, at most `max_bytes` and one are asked for.
-- Storage that fails to deliver (an I/O error, a lost connection, a server error) is `timeout`, the nearest in the
-  closed list: nothing is known against the image, and trying again may help. Asked to slow down: `throttled`.
-- What is no fault of an image is raised: ConfigError for an unknown scheme, a missing package or missing credentials;
-  as it is, a lack of file handles or memory in this process, or a bug.
+- An image inside an archive is read by its place there; what the archive does not hold as listed is `truncated`.
 """
 
-import errno
-import os
-import stat
-from dataclasses import dataclass
+import itertools
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
-from fsspec.core import url_to_fs
-
-from rayae.errors import ConfigError
+from rayae import archives, stores
+from rayae.errors import ConfigError, StorageError
+from rayae.fetch import Expired, Part, Refused, fetch_local, fetch_remote, place_of
+from rayae.objects import HOW_CREDENTIALS_ARE_GIVEN, Answer
+from rayae.redaction import redacted
 from rayae.results import Status
-from rayae.storage import is_local, local_path
+from rayae.storage import is_local
+from rayae.throttle import Throttle, backoff_s, throttle_of
 
-OWN_FAULTS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
-BY_ERRNO = {
-    errno.ENOENT: Status.MISSING,
-    errno.ENOTDIR: Status.MISSING,
-    errno.ELOOP: Status.MISSING,
-    errno.ENAMETOOLONG: Status.MISSING,
-    errno.EACCES: Status.FORBIDDEN,
-    errno.EPERM: Status.FORBIDDEN,
-    errno.EISDIR: Status.NOT_AN_IMAGE,
-    errno.ENXIO: Status.NOT_AN_IMAGE,
-    errno.EBUSY: Status.THROTTLED,  # what s3fs makes of SlowDown
-}
-BY_CLASS = {
-    FileNotFoundError: Status.MISSING,
-    PermissionError: Status.FORBIDDEN,
-    IsADirectoryError: Status.NOT_AN_IMAGE,
-}
-BY_CODE = {
-    **dict.fromkeys(("404", "410", "NoSuchKey"), Status.MISSING),
-    **dict.fromkeys(("401", "403", "AccessDenied"), Status.FORBIDDEN),
-    **dict.fromkeys(("416", "InvalidRange"), Status.EMPTY),  # nothing begins at byte 0
-    **dict.fromkeys(("429", "503", "SlowDown", "ServiceUnavailable", "Throttling"), Status.THROTTLED),
-    **dict.fromkeys(("ThrottlingException", "TooManyRequests", "RequestLimitExceeded"), Status.THROTTLED),
-}
-BAD_CREDENTIALS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}
-KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
+TRIES_OF_CREDENTIALS = 2
+"""Times that credentials are looked for anew when storage calls them expired."""
+NEVER = threading.Event()
 
 
 @dataclass(frozen=True)
@@ -63,105 +42,127 @@ class Fetched:
 
 
 @dataclass(frozen=True)
+class Image:
+    """What the manifest knows of where one image is."""
+
+    uri: str
+    size_bytes: int | None = None
+    etag: str | None = None
+    container: str | None = None
+    place: str | None = None
+
+
+@dataclass(frozen=True)
 class Reader:
-    """Reads the bytes of one image by its URI; many threads may use it at once."""
+    """Reads the bytes of one image; many threads may use it at once, and it may be sent to other processes."""
 
     max_bytes: int = 256 * 1024**2
+    concurrency: int = 32
+    """Requests to one bucket or server that are under way at once in this process."""
+    deadline_s: float = 120.0
+    timeout_s: float = 30.0
+    cache: archives.Cache = field(default_factory=archives.Cache, compare=False, repr=False)
 
-    def read(self, uri: str, size_bytes: int | None = None, etag: str | None = None) -> Fetched:
-        """Fetch an image; size and etag are the manifest's, compared where they are known."""
+    def read(self, image: Image, stop: threading.Event = NEVER) -> Fetched:
+        """Fetch an image; once `stop` is set no more tries are made."""
         try:
-            return self._read_local(uri, size_bytes, etag) if is_local(uri) else self._read_remote(uri, size_bytes)
-        except _Refused as refused:
+            data = self._read(image, stop)
+        except Refused as refused:
             return Fetched(None, refused.status, refused.sentence, refused.size_bytes)
-
-    def _read_local(self, uri: str, size_bytes: int | None, etag: str | None) -> Fetched:
-        try:
-            path = local_path(uri)
-            _refuse_other_than_file(os.stat(path))
-            with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-                before = os.fstat(file.fileno())
-                _refuse_other_than_file(before)
-                self._refuse_size(before.st_size, size_bytes)
-                if etag is not None and etag != _etag(before):
-                    raise _Refused(Status.CHANGED, "The file was written to after it was listed.", before.st_size)
-                data = file.read(before.st_size + 1)
-                if len(data) != before.st_size or _etag(os.fstat(file.fileno())) != _etag(before):
-                    raise _Refused(Status.CHANGED, "The file was written to while it was read.", before.st_size)
-        except OSError as error:
-            raise _refusal_for_os_error(error) from error
-        except ValueError as error:  # a NUL, or a character that the file system's encoding lacks
-            raise _Refused(Status.MISSING, f"No file can have this name: {error}.") from error
         return Fetched(data, Status.SCORED, None, len(data))
 
-    def _read_remote(self, uri: str, size_bytes: int | None) -> Fetched:
-        if size_bytes is not None:
-            self._refuse_size(size_bytes, None)
-        limit: dict[str, int] = {} if size_bytes is not None else {"start": 0, "end": self.max_bytes + 1}
-        try:
-            filesystem, path = url_to_fs(uri)
-        except (ImportError, ValueError) as error:
-            raise ConfigError(f"{uri} cannot be read: {str(error).rstrip('.')}.") from error
-        try:
-            data: bytes = filesystem.cat_file(path, **limit)
-        except Exception as error:
-            raise _refusal_for_storage_error(uri, error) from error
-        self._refuse_size(len(data), size_bytes)
-        return Fetched(data, Status.SCORED, None, len(data))
+    def _read(self, image: Image, stop: threading.Event) -> bytes:
+        if image.place is None:
+            if image.size_bytes is not None and not is_local(image.uri):
+                self._refuse_size(image.size_bytes)
+            return self._fetch(image.uri, Part(most=self.max_bytes), lambda answer: self._judge(answer, image), stop)
+        if image.size_bytes is not None:
+            self._refuse_size(image.size_bytes)
+        container = image.container or image.uri
 
-    def _refuse_size(self, found: int, listed: int | None) -> None:
+        def fetch(first: int, length: int | None) -> bytes:
+            most = self.max_bytes if length is None else None
+            return self._fetch(
+                container, Part(first, length, most), lambda answer: self._judge_archive(answer, image), stop
+            )
+
+        try:
+            data = archives.read_member(image.place, image.size_bytes, fetch, self.cache.of(container, image.etag))
+        except Refused as refused:
+            if refused.status == Status.EMPTY:  # nothing begins at that byte
+                raise Refused(Status.TRUNCATED, "The archive ends before the place of this image.") from refused
+            raise
+        except archives.Unreadable as unreadable:
+            raise Refused(unreadable.status, unreadable.sentence, image.size_bytes) from unreadable
+        self._refuse_size(len(data))
+        return data
+
+    def _fetch(self, uri: str, part: Part, judge: Callable[[Answer], None], stop: threading.Event) -> bytes:
+        if is_local(uri):
+            return fetch_local(uri, part, judge)
+        return self._fetch_with_patience(uri, part, judge, stop)
+
+    def _fetch_with_patience(
+        self, uri: str, part: Part, judge: Callable[[Answer], None], stop: threading.Event
+    ) -> bytes:
+        throttle, started = throttle_of(place_of(uri), self.concurrency), time.monotonic()
+        for failures in itertools.count(1):
+            try:
+                return self._try(throttle, uri, part, judge)
+            except Expired as expired:
+                if failures > TRIES_OF_CREDENTIALS:
+                    raise ConfigError(
+                        f"{redacted(uri)} cannot be read: {expired} {HOW_CREDENTIALS_ARE_GIVEN}"
+                    ) from None
+                stores.forget_stores()
+            except Refused as refused:
+                if refused.again is None:
+                    raise
+                wait_s = backoff_s(refused.again.base_s, refused.again.longest_s, failures - 1)
+                if time.monotonic() + wait_s - started > self.deadline_s or stop.wait(wait_s):
+                    self._refuse_outage(throttle, uri, refused)
+                    tries = f" (tried {failures} times in {time.monotonic() - started:.0f} s)" if failures > 1 else ""
+                    raise Refused(refused.status, f"{refused.sentence.rstrip('.')}{tries}.") from None
+        raise AssertionError("unreachable: the tries are counted without end")
+
+    def _try(self, throttle: Throttle, uri: str, part: Part, judge: Callable[[Answer], None]) -> bytes:
+        try:
+            with throttle.turn():
+                data = fetch_remote(uri, part, judge, self.timeout_s)
+        except Refused as refused:
+            if refused.again is None:
+                throttle.answered()
+            else:
+                throttle.failed(is_busy=refused.again.is_busy)
+            raise
+        throttle.answered()
+        return data
+
+    def _refuse_outage(self, throttle: Throttle, uri: str, refused: Refused) -> None:
+        seconds = throttle.out_of_order_s()
+        if seconds >= self.deadline_s / 2:
+            raise StorageError(
+                f"{place_of(uri)} has answered no request for {seconds:.0f} s. {refused.sentence} What is committed "
+                "stays; run the same command again when it answers."
+            )
+
+    def _judge(self, answer: Answer, image: Image) -> None:
+        """Refuse an object that is not as it was listed, or too large, before its body is taken."""
+        if answer.size_bytes is not None:
+            self._refuse_size(answer.size_bytes, image.size_bytes)
+        if image.etag is not None and answer.etag is not None and image.etag != answer.etag:
+            raise Refused(Status.CHANGED, "The file was written to after it was listed.", answer.size_bytes)
+
+    def _judge_archive(self, answer: Answer, image: Image) -> None:
+        if image.etag is not None and answer.etag is not None and image.etag != answer.etag:
+            raise Refused(Status.CHANGED, "The archive was written to after it was listed.", image.size_bytes)
+
+    def _refuse_size(self, found: int, listed: int | None = None) -> None:
         if listed is not None and found != listed:
             sentence = f"The file has {found:,} bytes; it had {listed:,} when it was listed."
-            raise _Refused(Status.CHANGED, sentence, found)
+            raise Refused(Status.CHANGED, sentence, found)
         if found == 0:
-            raise _Refused(Status.EMPTY, "The file has no bytes.", 0)
+            raise Refused(Status.EMPTY, "The file has no bytes.", 0)
         if found > self.max_bytes:
             sentence = f"The file has more than reader.max_bytes={self.max_bytes:,} bytes."
-            raise _Refused(Status.TOO_LARGE, sentence, found)
-
-
-class _Refused(Exception):
-    def __init__(self, status: Status, sentence: str, size_bytes: int | None = None) -> None:
-        super().__init__(sentence)
-        printable = "".join(c if c.isprintable() else " " for c in sentence)
-        self.status, self.sentence, self.size_bytes = status, " ".join(printable.split())[:300], size_bytes
-
-
-def _refuse_other_than_file(found: os.stat_result) -> None:
-    if not stat.S_ISREG(found.st_mode):
-        kind = KINDS.get(stat.S_IFMT(found.st_mode), "a device")
-        raise _Refused(Status.NOT_AN_IMAGE, f"This is {kind}, not a file.")
-
-
-def _etag(found: os.stat_result) -> str:
-    return f"{found.st_mtime_ns:x}"
-
-
-def _refusal_for_os_error(error: OSError) -> _Refused:
-    if error.errno in OWN_FAULTS:
-        raise error
-    by_errno = BY_ERRNO.get(error.errno or 0, Status.TIMEOUT)
-    status = next((status for known, status in BY_CLASS.items() if isinstance(error, known)), by_errno)
-    return _Refused(status, f"The file cannot be read: {error.strerror or str(error) or type(error).__name__}.")
-
-
-def _refusal_for_storage_error(uri: str, error: Exception) -> _Refused:
-    """Sort what a file system of fsspec raised; libraries differ, so names and codes count, not classes."""
-    name, codes = type(error).__name__, {_code(error), _code(error.__cause__)}
-    if isinstance(error, ImportError) or "Credential" in name or "ProfileNotFound" in name or codes & BAD_CREDENTIALS:
-        raise ConfigError(f"{uri} cannot be read ({name}: {error}); set the credentials of its storage.") from error
-    for code in codes & BY_CODE.keys():
-        return _Refused(BY_CODE[code], f"Storage answered {code}: {error}.")
-    if isinstance(error, OSError):
-        return _refusal_for_os_error(error)
-    if type(error).__module__ == "builtins":
-        raise error
-    return _Refused(Status.TIMEOUT, f"Storage did not deliver, {name}: {error}.")
-
-
-def _code(error: BaseException | None) -> str:
-    """The code that a server gave: in botocore's `response`, or the HTTP status of aiohttp, gcsfs and Azure."""
-    response = getattr(error, "response", None)
-    if isinstance(response, dict):
-        return str(response.get("Error", {}).get("Code", ""))
-    return next((str(getattr(error, name)) for name in ("status", "code", "status_code") if hasattr(error, name)), "")
+            raise Refused(Status.TOO_LARGE, sentence, found)

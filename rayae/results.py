@@ -23,6 +23,8 @@ SCORE_EDGES: NDArray[np.float64] = np.geomspace(1e-8, 1e2, 201)
 """Edges of the score histogram of a chunk: 20 bins a decade; below and above them is one bin each."""
 
 FROM_MANIFEST = ("image_id", "uri", "label", "group")
+ONLY_IN_MANIFEST = ("size_bytes", "etag", "container", "place", "split")
+"""What a manifest says for the reader and for training; of it only the bytes come to the results, as `size_bytes`."""
 OUTCOME = ("status", "error", "width", "height", "size_bytes")
 PIXEL_STATISTICS = ("pixel_mean", "pixel_std", "pixel_p01")
 """Of the pixels that the network saw, in [0, 1]: never thresholded, but floors that a score is held against."""
@@ -140,7 +142,7 @@ def _decisions(scores: NDArray[np.float32], unscored: NDArray[np.bool_], judge: 
 
 def user_columns(manifest_columns: Sequence[str]) -> list[str]:
     """The columns of a manifest that are the user's own, carried to the results as they are."""
-    known = {*FROM_MANIFEST, "size_bytes", "etag", "split"}
+    known = {*FROM_MANIFEST, *ONLY_IN_MANIFEST}
     return [name for name in manifest_columns if name not in known]
 
 
@@ -159,7 +161,7 @@ def result_schema(manifest: pa.Schema, score_names: Sequence[str]) -> pa.Schema:
 
 def reserved_columns(score_names: Sequence[str]) -> set[str]:
     """Names that a user's own column cannot have."""
-    return {*FROM_MANIFEST, *OUTCOME, *PIXEL_STATISTICS, *DECISION, *score_names, "etag", "split"}
+    return {*FROM_MANIFEST, *OUTCOME, *PIXEL_STATISTICS, *DECISION, *score_names, *ONLY_IN_MANIFEST}
 
 
 def summarise(chunk: int, table: pa.Table, seconds: Mapping[str, float]) -> ChunkSummary:

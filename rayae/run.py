@@ -4,12 +4,12 @@ import contextlib
 import hashlib
 import io
 import json
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import IO, Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -17,8 +17,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from rayae import __version__, storage
-from rayae.errors import ConfigError, RunError
+from rayae.errors import ConfigError, RunError, StorageError
+from rayae.filelist import RESULTS, FileList
 from rayae.manifest import Chunk, Manifest, chunks_at
+from rayae.records import EVALUATION_SHAPE, RECORD_SHAPE, SUCCESS_SHAPE, fitting, read_record
 from rayae.results import ChunkSummary, chunk_name, read_about
 from rayae.threshold import Threshold
 
@@ -30,19 +32,14 @@ IN_HAND = "in_hand.json"
 CALIBRATION = "calibration.parquet"
 EVALUATION = "evaluation.json"
 REPORT = "report.html"
-FOOTER_READERS = 16
-RECORD_KINDS: dict[str, type | tuple[type, ...]] = {
-    "images": (str, list),
-    "settings": dict,
-    "fingerprint": dict,
-    "fingerprint_hash": str,
-    "bundle": str,
-    "rows": int,
-    "chunks": list,
-    "scores": list,
-    "primary_score": str,
-    "threshold": (dict, type(None)),
-}
+FOOTER_READERS = 32
+READERS = 8
+FOOTER_BYTES = 32 * 1024
+"""Bytes from the end of a chunk file that nearly always hold its footer: 6 kB, and more with many user columns."""
+
+
+Item = TypeVar("Item")
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -65,11 +62,11 @@ class Run:
                 f"{uri} is no run: it has no {RECORD}; `rayae score images=... bundle=... out={uri}` makes one."
             )
         record = storage.read_json(storage.join(uri, RECORD))
-        known = record if isinstance(record, dict) else {}
-        lacking = [key for key, kind in RECORD_KINDS.items() if key not in known or not isinstance(known[key], kind)]
+        lacking = [key for key in RECORD_SHAPE if not isinstance(record, dict) or key not in record]
         if lacking:
             raise RunError(f"{uri} is no run of this rayae: its {RECORD} lacks {', '.join(lacking)}.")
-        return cls(uri, record)
+        remedy = "put the former file back, or score into a new `out=`"
+        return cls(uri, fitting(storage.join(uri, RECORD), record, RECORD_SHAPE, remedy))
 
     @classmethod
     def exists(cls, uri: str) -> bool:
@@ -145,62 +142,109 @@ class Run:
     def chunk_uri(self, chunk: int) -> str:
         return storage.join(self.uri, CHUNKS, chunk_name(chunk))
 
+    def file_list(self) -> FileList | None:
+        """The files of a compacted run; None for a run of chunk files."""
+        found = FileList.of(self.uri)
+        if found is not None and (found.fingerprint, found.rows) != (self.record["fingerprint_hash"], self.rows):
+            raise RunError(f"the file list of {self.uri} is of another plan; put the former one back.")
+        return found
+
     def chunks_left(self) -> list[Chunk]:
-        """The plan less the files that are there."""
-        present = set(storage.list_names(storage.join(self.uri, CHUNKS)))
-        return [chunk for chunk in self.chunks if chunk_name(chunk.number) not in present]
+        """The plan less the files that are there; nothing of a compacted run."""
+        present, listed = self._files()
+        done = {chunk.number for _, chunk in present}
+        return [] if listed else [chunk for chunk in self.chunks if chunk.number not in done]
 
     def summaries(self) -> list[ChunkSummary]:
-        """What the chunk files say of themselves, read from their footers; RunError when one is not as planned."""
+        """What the chunk files say of themselves, read from their footers; RunError when one is not as planned.
+
+        Of a compacted run the sum of all chunks, as one.
+        """
+        present, listed = self._files()
         with ThreadPoolExecutor(FOOTER_READERS) as pool:
-            abouts = list(pool.map(_read_about, self.result_files()))
-        for (uri, chunk), about in zip(self._present(), abouts, strict=True):
-            self._refuse_foreign(uri, chunk, about)
-        return [ChunkSummary.from_dict(about["summary"]) for about in abouts]
+            found = list(pool.map(lambda file: self.summary_of(*file), present))
+        return found if listed is None else [listed.summary]
+
+    def summary_of(self, uri: str, chunk: Chunk) -> ChunkSummary:
+        """What a file of results says of itself, by one request; RunError when it is not that of the chunk."""
+        about = _about(uri, _footer(uri))
+        self._refuse_foreign(uri, chunk, about)
+        try:
+            return ChunkSummary.from_dict(about["summary"])
+        except (TypeError, KeyError, ValueError) as error:
+            raise RunError(f"{uri}: its summary is damaged; remove it and run the same command again.") from error
 
     def _refuse_foreign(self, uri: str, chunk: Chunk, about: Mapping[str, Any]) -> None:
-        summary = about["summary"]
+        summary = about["summary"] if isinstance(about["summary"], dict) else {}
         planned = (self.record["fingerprint_hash"], chunk.number, chunk.rows)
-        if (about["fingerprint"], summary["chunk"], summary["images"]) != planned:
+        if (about["fingerprint"], summary.get("chunk"), summary.get("images")) != planned:
             raise RunError(f"{uri} has rows of another plan or chunk; remove it and run the same command again.")
 
     def result_files(self) -> list[str]:
-        """The chunk files that are there, in the order of the manifest."""
-        return [uri for uri, _ in self._present()]
+        """The files of results that are there: chunk files in the order of the manifest, or those of the file list."""
+        return [uri for uri, _ in self.result_parts()]
 
-    def _present(self) -> list[tuple[str, Chunk]]:
-        present = set(storage.list_names(storage.join(self.uri, CHUNKS)))
-        chunks = (chunk for chunk in self.chunks if chunk_name(chunk.number) in present)
-        return [(self.chunk_uri(chunk.number), chunk) for chunk in chunks]
+    def result_parts(self) -> list[tuple[str, Chunk]]:
+        """The same, each with its number and its rows; a file of a compacted run is told as a chunk of it."""
+        return self._files()[0]
+
+    def _files(self) -> tuple[list[tuple[str, Chunk]], FileList | None]:
+        names = set(storage.list_names(storage.join(self.uri, CHUNKS)))
+        listed = self.file_list()  # after the chunk files, as they are removed once there is a list
+        if listed is not None:
+            ends = np.cumsum([file.rows for file in listed.files]).tolist()
+            chunks = [Chunk(n, e - f.rows, f.rows) for n, (f, e) in enumerate(zip(listed.files, ends, strict=True))]
+            uris = [storage.join(self.uri, RESULTS, file.name) for file in listed.files]
+            return list(zip(uris, chunks, strict=True)), listed
+        present = [chunk for chunk in self.chunks if chunk_name(chunk.number) in names]
+        return [(self.chunk_uri(chunk.number), chunk) for chunk in present], None
 
     def strange_files(self) -> list[str]:
-        """Names of what lies among the chunk files and is none of the plan's; who reads the folder reads it too."""
-        planned = {chunk_name(chunk.number) for chunk in self.chunks}
-        return [name for name in storage.list_names(storage.join(self.uri, CHUNKS)) if name not in planned]
+        """Files among the results that are none of the run's; who reads the folder reads them too."""
+        chunks = set(storage.list_names(storage.join(self.uri, CHUNKS)))
+        results = set(storage.list_names(storage.join(self.uri, RESULTS)))
+        listed = self.file_list()
+        if listed is None:
+            chunks -= {chunk_name(chunk.number) for chunk in self.chunks}
+        else:
+            results -= {file.name for file in listed.files}
+        return [*(f"{CHUNKS}/{name}" for name in sorted(chunks)), *(f"{RESULTS}/{name}" for name in sorted(results))]
 
     def results(self, columns: Sequence[str] | None = None) -> pa.Table:
         """All result rows that are there, in the order of the manifest; RunError when there are none."""
+        present, listed = self._files()
+        asked = columns if columns is None or listed is None else list(dict.fromkeys([*columns, "image_id"]))
         tables = []
-        for uri, chunk in self._present():
-            table, about = read_chunk(uri, columns)
-            self._refuse_foreign(uri, chunk, about)
-            tables.append(table)
+        try:
+            read = read_ahead(lambda file: read_chunk(file[0], asked), present)
+            for (uri, chunk), (table, about) in zip(present, read, strict=True):
+                self._refuse_foreign(uri, chunk, about)
+                tables.append(table)
+        except StorageError:
+            if listed is None and self.file_list() is not None:  # the run was compacted meanwhile
+                return self.results(columns)
+            raise
         if not tables:
             raise RunError(f"{self.uri} has no results yet; `rayae score {self.uri}` scores the rest of it.")
         try:
-            return pa.concat_tables(tables)
+            found = pa.concat_tables(tables)
         except pa.ArrowInvalid as error:
             raise RunError(
-                f"the chunk files of {self.uri} differ in their columns; `rayae verify {self.uri}` says where."
+                f"the files of {self.uri} differ in their columns; `rayae verify {self.uri}` says where."
             ) from error
+        if listed is None:
+            return found
+        return found.take(np.argsort(found["image_id"].to_numpy())).select(columns or found.column_names)
 
     def success(self) -> dict[str, Any] | None:
         """What was written when the last chunk was there, or None; RunError when it is damaged."""
-        uri = storage.join(self.uri, SUCCESS)
-        found = storage.read_json(uri) if storage.exists(uri) else None
-        if found is not None and not (isinstance(found, dict) and isinstance(found.get("statistics"), dict)):
-            raise RunError(f"{uri} is damaged; remove it and run `rayae score {self.uri}`.")
-        return found
+        remedy = f"remove it and run `rayae score {self.uri}`"
+        return read_record(storage.join(self.uri, SUCCESS), SUCCESS_SHAPE, remedy)
+
+    def evaluation(self) -> dict[str, Any] | None:
+        """What `evaluate` wrote about the run, if it has; RunError when it is damaged."""
+        remedy = f"`rayae evaluate {self.uri}` writes it anew"
+        return read_record(storage.join(self.uri, EVALUATION), EVALUATION_SHAPE, remedy)
 
     def finish(self, statistics: Mapping[str, Any]) -> None:
         """Say that every chunk is there."""
@@ -220,8 +264,11 @@ class Run:
 
     def died_over(self) -> int | None:
         """The chunk that a process had in hand when it died, or None; a damaged note is none."""
-        uri = storage.join(self.uri, IN_HAND)
-        noted = storage.read_json(uri) if storage.exists(uri) else None
+        found = storage.read_version(storage.join(self.uri, IN_HAND))
+        try:
+            noted = None if found is None else json.loads(found[0])
+        except ValueError:
+            return None
         chunk = noted.get("chunk") if isinstance(noted, dict) else None
         return chunk if isinstance(chunk, int) else None
 
@@ -252,30 +299,67 @@ def short_hash(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
 
 
+def read_ahead(read: Callable[[Item], Found], items: Iterable[Item]) -> Iterator[Found]:
+    """What `read` gives of the items, in their order, with the next ones under way in threads."""
+    with ThreadPoolExecutor(READERS) as pool:
+        waiting: deque[Future[Found]] = deque()
+        for item in items:
+            waiting.append(pool.submit(read, item))
+            if len(waiting) > READERS:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
 def read_chunk(uri: str, columns: Sequence[str] | None = None) -> tuple[pa.Table, dict[str, Any]]:
-    """The rows of a chunk file and what it says of itself; RunError when it is damaged or something else."""
-    with _chunk_file(uri) as (parquet, about):
+    """The rows of a file of results and what it says of itself; RunError when it is damaged or something else."""
+    with _open(uri) as file, _readable(uri):
+        parquet = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)  # as in `manifest`
+        about = _about(uri, parquet.metadata)
         table = parquet.read(columns=None if columns is None else list(columns), use_threads=False)
         return table.replace_schema_metadata(None), about
 
 
-def _read_about(uri: str) -> dict[str, Any]:
-    with _chunk_file(uri) as (_, about):
-        return about
+def _open(uri: str) -> IO[bytes]:
+    """A file of results; a chunk file that is not on a disk comes whole, by one request."""
+    is_chunk = uri.rpartition("/")[2].startswith("chunk-")
+    found = storage.read_version(uri) if is_chunk and not storage.is_local(uri) else None
+    return storage.open_read(uri) if found is None else io.BytesIO(found[0])
+
+
+def read_groups(uri: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    """The rows of a file of results, a row group at a time; RunError when it is damaged or something else."""
+    with storage.open_read(uri) as file, _readable(uri):
+        parquet = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)
+        for number in range(parquet.num_row_groups):
+            table = parquet.read_row_group(number, None if columns is None else list(columns), use_threads=False)
+            yield table.replace_schema_metadata(None)
+
+
+def _footer(uri: str) -> pq.FileMetaData:
+    """The footer of a Parquet file, by one request unless it is uncommonly long."""
+    tail = storage.read_tail(uri, FOOTER_BYTES)
+    length = int.from_bytes(tail[-8:-4], "little") + 8
+    if length > FOOTER_BYTES and tail.endswith(b"PAR1"):
+        tail = storage.read_tail(uri, length)
+    with _readable(uri):
+        return pq.read_metadata(pa.BufferReader(tail))
+
+
+def _about(uri: str, metadata: pq.FileMetaData) -> dict[str, Any]:
+    about = read_about(metadata.metadata)
+    if about is None:
+        raise RunError(f"{uri} is no chunk file of rayae; remove it and run the same command again.")
+    return about
 
 
 @contextlib.contextmanager
-def _chunk_file(uri: str) -> Iterator[tuple[pq.ParquetFile, dict[str, Any]]]:
-    with storage.open_read(uri) as file:
-        try:
-            parquet = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)  # as in `manifest`
-            about = read_about(parquet.metadata.metadata)
-            if about is None:
-                raise RunError(f"{uri} is no chunk file of rayae; remove it and run the same command again.")
-            yield parquet, about
-        except (pa.ArrowException, OSError) as error:
-            reason = " ".join(str(error).split())
-            raise RunError(f"{uri} cannot be read ({reason}); remove it and run the same command again.") from error
+def _readable(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise RunError(f"{uri} cannot be read ({reason}); remove it and run the same command again.") from error
 
 
 def total(summaries: Iterable[ChunkSummary]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from rayae import storage
@@ -19,7 +20,7 @@ from rayae.loader import Loaded, Loader
 from rayae.manifest import Chunk
 from rayae.reader import Reader
 from rayae.results import ChunkSummary, Judge, Outcome, Status, chunk_bytes, result_table, summarise
-from rayae.run import Run, total
+from rayae.run import Run, read_chunk, total
 from rayae.scorer import Scorer
 from rayae.terminal import Progress
 
@@ -35,6 +36,8 @@ class ScoringPlan:
     threads: int
     micro_batch: int | None
     isolated: bool = False
+    retried: tuple[str, ...] = ()
+    """Statuses of failed images: of chunks whose files are there, only rows that have one of them are done again."""
 
 
 class ChunkScorer:
@@ -54,10 +57,27 @@ class ChunkScorer:
 
     def __call__(self, chunk: Chunk) -> ChunkSummary:
         """Fetch, decode, score, flag and write one chunk; its file is there when this returns."""
-        seconds: defaultdict[str, float] = defaultdict(float)
         images = self.manifest.read(chunk.first, chunk.rows)
-        outcome = self._score(images, seconds)
-        table = result_table(images, outcome, self.judge)
+        if self.plan.retried:
+            return self._retry(chunk, images)
+        seconds: defaultdict[str, float] = defaultdict(float)
+        return self._write(chunk, result_table(images, self._score(images, seconds), self.judge), seconds)
+
+    def _retry(self, chunk: Chunk, images: pa.Table) -> ChunkSummary:
+        """Do the failed rows of a chunk again, and write its file with all others as they were."""
+        uri = self.run.chunk_uri(chunk.number)
+        summary, (before, _) = self.run.summary_of(uri, chunk), read_chunk(uri)
+        failed = np.flatnonzero(pc.is_in(before["status"], pa.array(self.plan.retried)))
+        if not len(failed):
+            return summary
+        seconds = defaultdict(float, summary.seconds)
+        again = images.take(failed)
+        done = result_table(again, self._score(again, seconds), self.judge)
+        places = np.arange(chunk.rows)
+        places[failed] = chunk.rows + np.arange(len(failed))
+        return self._write(chunk, pa.concat_tables([before, done]).take(places), seconds)
+
+    def _write(self, chunk: Chunk, table: pa.Table, seconds: Mapping[str, float]) -> ChunkSummary:
         summary = summarise(chunk.number, table, seconds)
         storage.write_bytes(self.run.chunk_uri(chunk.number), chunk_bytes(table, summary, self.plan.fingerprint))
         return summary

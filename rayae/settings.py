@@ -1,16 +1,34 @@
 """Home of the typed settings, one class a verb. Below the verbs nobody sees them: values are passed on."""
 
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Placement = Literal["together", "inline"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 OpenFraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+def moment(text: str) -> datetime:
+    """A time in ISO 8601, `2026-11-24` or `2026-11-24T02:15+01:00`; without a zone it is UTC. ValueError for others."""
+    found = datetime.fromisoformat(text)
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found
+
+
+def _checked_moment(text: str) -> str:
+    try:
+        moment(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no time in ISO 8601, as 2026-11-24 or 2026-11-24T02:15+01:00") from error
+    return text
+
+
+Moment = Annotated[str, AfterValidator(_checked_moment)]
 Images = Annotated[
     str | list[str],
     Field(
-        description="The images: a folder, a glob, a manifest, or a list of URIs "
+        description="The images: folders, globs, prefixes of object storage, manifests, archives, or lists of URIs "
         "(YAML, or a .txt, .csv or .parquet with `uri`)."
     ),
 ]
@@ -26,7 +44,30 @@ class ReaderSettings(Settings):
     max_bytes: Annotated[int, Field(gt=0)] = 256 * 1024**2
     """Largest file that is read, in bytes; a larger one is `too_large`, before memory is taken for it."""
     threads: Annotated[int, Field(gt=0)] | None = None
-    """Threads of one worker that fetch and decode; default: its CPUs and two more, which wait for the disk."""
+    """Threads of one worker that decode, and read disks; default: its CPUs and two more, which wait for the disk."""
+    concurrency: Annotated[int, Field(gt=0, le=1024)] = 32
+    """Requests to storage that one worker has under way; fewer while storage asks to slow down."""
+    job_concurrency: Annotated[int, Field(gt=0)] = 2048
+    """Requests to storage that all workers together have under way: each gets its share, one at least."""
+    deadline_s: Annotated[float, Field(gt=0)] = 120.0
+    """Seconds from the first try for an image on object storage or the web after which it is given up."""
+    timeout_s: Annotated[float, Field(gt=0)] = 30.0
+    """Seconds that one request may take, body included."""
+
+
+class StorageSettings(Settings):
+    """How object storage is reached. What is not set is found in the usual places: environment, profile, machine."""
+
+    endpoint: str | None = None
+    """URL of an S3 server that is not Amazon's, for example `http://minio:9000`; without TLS when it says so."""
+    region: str | None = None
+    """Region of the buckets."""
+    profile: str | None = None
+    """Profile of the AWS configuration files to take credentials from."""
+    anonymous: bool = False
+    """Whether requests go out without credentials, for public buckets."""
+    ca_file: str | None = None
+    """PEM file of the authorities to trust besides those of the system, there on every machine."""
 
 
 class ResourceSettings(Settings):
@@ -49,6 +90,8 @@ class PreprocessSettings(Settings):
     """Largest picture that is decoded, in pixels; a larger one is `too_large`, before memory is taken for it."""
     min_side: Annotated[int, Field(gt=0)] = 8
     """Shortest side that is scored, in pixels; a smaller picture is `too_small`."""
+    float_range: tuple[float, float] | None = None
+    """Values that become black and white in TIFFs of floats or wide integers, as `[0,1]`; else `unsupported`."""
 
 
 class NetworkSettings(Settings):
@@ -69,18 +112,50 @@ class OptimizerSettings(Settings):
     """Share of 1-SSIM in the loss; the rest is the mean squared error."""
 
 
-class Labelled(Settings):
+class VerbSettings(Settings):
+    storage: StorageSettings = StorageSettings()
+
+
+Patterns = str | list[str] | None
+
+
+class SelectSettings(Settings):
+    """Which of the images that `images=` names are taken; the rule of the patterns stands in `selection`."""
+
+    include: Patterns = None
+    """Patterns of which one must match, such as `*.png` for the name, or `cam1/**` for the path below the folder."""
+    exclude: Patterns = None
+    """Patterns of which none may match."""
+    min_bytes: Annotated[int, Field(ge=0)] | None = None
+    """Smallest file that is taken, in bytes."""
+    max_bytes: Annotated[int, Field(ge=0)] | None = None
+    """Largest file that is taken, in bytes."""
+    newer: Moment | None = None
+    """Takes what was written at this time or later: ISO 8601, as `2026-11-24` or `2026-11-24T02:15+01:00`, else UTC."""
+    older: Moment | None = None
+    """Takes what was written before this time, given in the same way."""
+    image_column: str | None = None
+    """The column of Parquet files that holds the images, where there are several; `a.b` for a field of a struct."""
+    pages: Literal["first", "all"] = "first"
+    """Of a TIFF with several pages: its first, or each as an image of its own."""
+
+
+class Labelled(VerbSettings):
+    select: SelectSettings = SelectSettings()
     labels: str | None = None
     """Labels: a CSV with `path`, `label`, perhaps `group`, `split`, own columns; or `folder` for the folder names."""
 
 
 class IndexSettings(Labelled):
-    images: Images
+    images: Images | None = None
+    """The images: folders, globs, prefixes, manifests, archives, or lists of URIs; required, but for `update`."""
     out: str
     """Where the manifest is written, a .parquet file."""
+    update: bool = False
+    """Whether the manifest at `out` is made anew, with the images that are new, changed or gone told and written."""
 
 
-class RunnerSettings(Settings):
+class RunnerSettings(VerbSettings):
     placement: Placement = "together"
     """`together`: Ray actors, each with its device, do whole chunks; `inline`: this process, without Ray."""
     workers: Annotated[int, Field(gt=0)] | None = None
@@ -157,13 +232,32 @@ class ScoreSettings(Labelled, RunnerSettings):
     """Images that go through the network at once; default: 32 on a CPU, 256 on a GPU, fewer of large pictures."""
 
 
-class RunVerbSettings(Settings):
+class RunVerbSettings(VerbSettings):
     run: str
     """The run directory."""
 
 
 class VerifySettings(RunVerbSettings):
     pass
+
+
+class RetrySettings(RunnerSettings):
+    run: str
+    """The run directory."""
+    status: str | list[str] = ["throttled", "timeout"]
+    """Statuses of the images that are tried again: a list, or names with commas between them."""
+    micro_batch: Annotated[int, Field(gt=0)] | None = None
+    """Images that go through the network at once; default: as in the run."""
+
+
+class StatusSettings(RunVerbSettings):
+    watch: bool = False
+    """Whether it goes on, with a line every few seconds, until the run is finished."""
+
+
+class CompactSettings(RunVerbSettings):
+    file_bytes: Annotated[int, Field(ge=1024**2)] = 128 * 1024**2
+    """Size of the files that are written, in bytes, about: few requests for a large run, and still a file to copy."""
 
 
 class EvaluateSettings(RunVerbSettings):

@@ -4,20 +4,26 @@ A file is written whole or not at all: on disk beside its place and then renamed
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import posixpath
 import secrets
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, cast
 from urllib.parse import unquote
 
 import fsspec
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
+from rayae import objects
+from rayae.access import options_of_fsspec
 from rayae.errors import ConfigError, RayaeError, StorageError
 
 LOCAL_SCHEMES = ("file://", "local://")
@@ -48,12 +54,12 @@ def local_path(uri: str) -> str:
 
 
 def canonical(uri: str) -> str:
-    """The one form in which manifests hold a URI, whatever form it was given in.
+    """The one form in which manifests hold a URI, whatever form it was given in; a key of an object as it stands.
 
     A local file is its absolute path, or a percent-encoded `file://` URI where the bytes of the path are not UTF-8 and
     no table could hold it.
     """
-    found = absolute(uri)
+    found = absolute(uri) if is_local(uri) else uri
     try:
         found.encode()
         return found
@@ -76,10 +82,13 @@ def parent(uri: str) -> str:
 
 
 def resolve(name: str, folder: str) -> str:
-    """The canonical URI of a name in a list that lies in a folder: absolute names stand, others are relative to it."""
+    """The canonical URI of a name in a list that lies in a folder: absolute names stand, others are relative to it.
+
+    On object storage only `./` and `../` at the beginning mean something; the rest of a key is taken as it stands.
+    """
     if "://" in name or name.startswith(("/", "~/")):
         return canonical(name)
-    name = posixpath.normpath(name)
+    name = posixpath.normpath(name) if is_local(folder) else name.removeprefix("./")
     while name.startswith("../"):
         folder, name = parent(folder), name.removeprefix("../")
     return canonical(join(folder, name))
@@ -152,18 +161,142 @@ def write_json(uri: str, value: Any) -> None:
 
 
 def create_json(uri: str, value: Any) -> bool:
-    """Write a JSON file, whole or not at all, unless there is one already; whether it was written.
+    """Write a JSON file, whole or not at all, unless there is one already; whether it was written."""
+    return create(uri, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
-    Of several processes on one disk that try at once, one succeeds. Object storage is asked first and written then.
+
+def create(uri: str, data: bytes) -> bool:
+    """Write a file, whole or not at all, unless there is one already; whether it was written.
+
+    Of several processes that try at once one succeeds, on a disk and on object storage; where a file system of fsspec
+    knows no such write, it is asked first and written then.
     """
-    data = (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
     if is_local(uri):
         with explained("write", uri):
             return _write_beside(Path(absolute(uri)), data, os.link)
+    if objects.is_object_store(uri):
+        return objects.create(absolute(uri), data)
     if exists(uri):
         return False
     write_bytes(uri, data)
     return True
+
+
+def read_version(uri: str) -> tuple[bytes, str] | None:
+    """The content of a file, and what to name it by in `replace`; None when there is no file."""
+    if objects.is_object_store(uri):
+        return objects.read_version(absolute(uri))
+    try:
+        with explained("read", uri), open_read(uri) as file:
+            data = file.read()
+    except StorageError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return None
+        raise
+    return data, sha256(data).hexdigest()
+
+
+def replace(uri: str, data: bytes, version: str) -> bool:
+    """Write a file in place of the one of that version; False, and nothing is written, when it is no longer there.
+
+    Compare and swap: on a disk under a lock, on object storage by a conditional PUT. Where a file system of fsspec, or
+    a server that ignores the condition, knows no such write, a race of two may let both believe that they won.
+    """
+    if objects.is_object_store(uri):
+        return objects.replace(absolute(uri), data, version)
+    with _locked(uri):
+        found = read_version(uri)
+        if found is None or found[1] != version:
+            return False
+        write_bytes(uri, data)
+        return True
+
+
+@contextlib.contextmanager
+def _locked(uri: str) -> Iterator[None]:
+    """Hold the lock file beside a local file; elsewhere nothing."""
+    if not is_local(uri):
+        yield
+        return
+    path = Path(absolute(uri))
+    with explained("lock", uri), open(path.with_name(f".{path.name}.lock"), "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file in a directory: its name, bytes, and when it was written, in seconds since 1970, where that is known."""
+
+    name: str
+    size_bytes: int
+    modified: float | None
+
+
+def list_files(uri: str) -> list[Entry]:
+    """The files that lie directly in a directory, by name, hidden ones left out; none when there is no directory."""
+    if objects.is_object_store(uri):
+        found = objects.level(absolute(uri) + "/")[0].to_pylist()
+        entries = [
+            Entry(one["uri"].rpartition("/")[2], one["size_bytes"], one["modified"].timestamp()) for one in found
+        ]
+    elif is_local(uri):
+        with explained("list", uri):
+            entries = _list_local_files(absolute(uri))
+    else:
+        with explained("list", uri):
+            filesystem, path = filesystem_of(uri)
+            below = filesystem.ls(path, detail=True) if filesystem.isdir(path) else []
+            entries = [
+                Entry(one["name"].rpartition("/")[2], one["size"], None) for one in below if one["type"] == "file"
+            ]
+    return sorted((entry for entry in entries if entry.name and entry.name[0] != "."), key=lambda entry: entry.name)
+
+
+def _list_local_files(path: str) -> list[Entry]:
+    if not os.path.isdir(path):
+        return []
+    with os.scandir(path) as found:
+        files = [(entry.name, entry.stat()) for entry in found if entry.is_file()]
+    return [Entry(name, status.st_size, status.st_mtime) for name, status in files]
+
+
+def read_tail(uri: str, count: int) -> bytes:
+    """The last `count` bytes of a file, or all of a shorter one, by one request."""
+    if objects.is_object_store(uri):
+        return objects.read_tail(absolute(uri), count)
+    with explained("read", uri):
+        if is_local(uri):  # a tenth of what fsspec takes to open it: a resumed run reads the tails of all its files
+            with open(local_path(uri), "rb", buffering=0) as plain:
+                size_bytes = os.fstat(plain.fileno()).st_size
+                return os.pread(plain.fileno(), count, max(0, size_bytes - count))
+        with open_read(uri) as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - count))
+            return file.read()
+
+
+@contextlib.contextmanager
+def open_write(uri: str) -> Iterator[IO[bytes]]:
+    """A file to write piece by piece; it appears whole when the block ends, and not at all when it raises.
+
+    For object storage it grows in a temporary file of this machine first.
+    """
+    if is_local(uri):
+        path = Path(absolute(uri))
+        with explained("write", uri):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with _beside(path) as (beside, file):
+                yield file
+                _to_disk(file)
+                os.replace(beside, path)
+        return
+    with tempfile.NamedTemporaryFile(prefix="rayae-") as grown:
+        with explained("write", grown.name):
+            yield cast(IO[bytes], grown)
+            grown.flush()
+        with explained("write", uri):
+            filesystem, path_there = filesystem_of(uri)
+            filesystem.put_file(grown.name, path_there)
 
 
 def sweep(uri: str) -> None:
@@ -190,7 +323,7 @@ def filesystem_of(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
     path = absolute(uri)
     if is_local(path):  # not by url_to_fs, which takes `::` in a file name for a chain of URLs
         return LocalFileSystem(), path
-    filesystem, path = url_to_fs(path)
+    filesystem, path = url_to_fs(path, **options_of_fsspec(uri))
     filesystem.invalidate_cache()  # other processes write to the same places
     return filesystem, path
 
@@ -203,7 +336,8 @@ def explained(verb: str, uri: str) -> Iterator[None]:
     except RayaeError:
         raise
     except FileNotFoundError as error:
-        raise StorageError(f"cannot {verb} {uri}: there is no such file or directory.") from error
+        what = "file or directory" if is_local(uri) else "bucket or object"
+        raise StorageError(f"cannot {verb} {uri}: there is no such {what}.") from error
     except OSError as error:
         raise StorageError(f"cannot {verb} {uri}: {error.strerror or error}.") from error
     except (ImportError, ValueError) as error:  # fsspec: an unknown scheme, or the package of a known one is missing
@@ -217,15 +351,27 @@ def explained(verb: str, uri: str) -> Iterator[None]:
 def _write_beside(path: Path, data: bytes, put_in_place: Callable[[Path, Path], None]) -> bool:
     """Write beside the place and then put it there by one call; False when that finds the place taken."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    with _beside(path) as (beside, file):
+        file.write(data)
+        _to_disk(file)
+        try:
+            put_in_place(beside, path)
+        except FileExistsError:
+            return False
+    return True
+
+
+@contextlib.contextmanager
+def _beside(path: Path) -> Iterator[tuple[Path, IO[bytes]]]:
+    """A file beside the place, gone when the block ends unless it was moved."""
     beside = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.part")  # 40: a name holds 255 bytes
     try:
         with open(beside, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        put_in_place(beside, path)
-    except FileExistsError:
-        return False
+            yield beside, file
     finally:
         beside.unlink(missing_ok=True)
-    return True
+
+
+def _to_disk(file: IO[bytes]) -> None:
+    file.flush()
+    os.fsync(file.fileno())

@@ -1,20 +1,34 @@
-"""Home of the tables that people bring (.txt, .csv, .parquet): they become columns of plain types, or a clear error."""
+"""Home of the tables that people bring (.txt, .csv, .jsonl, .parquet): columns of plain types, or a clear error.
+
+Text and Parquet are read a part at a time. CSV and JSON lines are held in memory, since the types of their columns are
+known at their end only; a list of many millions of images is better a Parquet file.
+"""
 
 import csv
 import io
+import itertools
+import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 
 from rayae import manifest, storage
 from rayae.errors import DataError
 
-TABLE_SUFFIXES = frozenset({".parquet", ".csv", ".txt"})
-TEXT_COLUMNS = ("uri", "path", "label", "group", "split", "etag")
-UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+TABLE_SUFFIXES = frozenset({".parquet", ".csv", ".txt", ".jsonl", ".ndjson"})
+TEXT_COLUMNS = ("uri", "path", "label", "group", "split", "etag", "container", "place")
+UTF16_MARKS = ("\udcff\udcfe", "\udcfe\udcff")
+"""The two bytes that text in UTF-16 begins with, where it is read as UTF-8."""
+TABLE_ROWS = 65_536
+AS_IT_STANDS = r"^(s3|s3a|gs|gcs|az|abfs|abfss|https?)://"
+"""URIs that need no look: a key may hold anything."""
+PLACE = r"^(tar|zip|row|page|damaged):[0-9]+(:.*)?$"
 
 
 def suffix(uri: str) -> str:
@@ -22,32 +36,95 @@ def suffix(uri: str) -> str:
     return os.path.splitext(uri.rsplit("/", 1)[-1])[1].lower()
 
 
-def read_images(uri: str) -> pa.Table:
-    """The images that a list names: `uri` in canonical form, and whatever other columns it has.
+@dataclass(frozen=True)
+class ImageList:
+    """The images that a list names: `uri` in canonical form, and whatever other columns it has."""
 
-    DataError when it cannot be read, has no `uri` or `path`, or has values that are no image's.
+    schema: pa.Schema
+    read: Callable[[], Iterator[pa.Table]]
+    """Its rows, in tables; DataError when they have values that are no image's."""
+
+
+def open_list(uri: str) -> ImageList:
+    """A list, of which no row is read yet if it is a manifest, Parquet or text.
+
+    DataError when it cannot be read, or has no `uri` or `path`.
     """
-    if suffix(uri) == ".parquet" and manifest.is_manifest(uri):
-        return manifest.Manifest.open(uri).read_unchanged().drop_columns("image_id")
-    read = {".txt": _read_lines, ".csv": read_csv, ".parquet": _read_parquet}[suffix(uri)]
-    table = read(uri)
-    name = next((name for name in ("uri", "path") if name in table.column_names), None)
+    if suffix(uri) == ".txt":
+        return ImageList(pa.schema([("uri", pa.string())]), lambda: _read_lines(uri))
+    if suffix(uri) == ".parquet":
+        if manifest.is_manifest(uri):
+            found = manifest.Manifest.open(uri)
+            schema = found.schema.remove(found.schema.get_field_index("image_id"))
+            return ImageList(schema, lambda: (table.drop_columns("image_id") for table in found.batches()))
+        return _opened(uri, _parquet_schema(uri).empty_table(), lambda: _read_parquet(uri))
+    table = read_csv(uri) if suffix(uri) == ".csv" else read_json_lines(uri)
+    return _opened(uri, table, lambda: (table.slice(at, TABLE_ROWS) for at in range(0, len(table), TABLE_ROWS)))
+
+
+def read_images(uri: str) -> pa.Table:
+    """All rows of a list; DataError as `open_list` and its rows."""
+    found = open_list(uri)
+    return pa.concat_tables([found.schema.empty_table(), *found.read()])
+
+
+def _opened(uri: str, example: pa.Table, read: Callable[[], Iterator[pa.Table]]) -> ImageList:
+    """A list whose tables have the columns of the example."""
+    name = next((name for name in ("uri", "path") if name in example.column_names), None)
     if name is None:
-        raise DataError(f"images={uri} has no column `uri` or `path`; its columns are {', '.join(table.column_names)}.")
-    names = _as_type(table[name], pa.string(), f"images={uri}: the column `{name}`").to_pylist()
-    empty = sum(not given for given in names)
+        raise DataError(
+            f"images={uri} has no column `uri` or `path`; its columns are {', '.join(example.column_names)}."
+        )
+    return ImageList(_as_images(uri, name, example.slice(0, 0)).schema, lambda: _checked(uri, name, read()))
+
+
+def _checked(uri: str, name: str, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    empty = 0
+    for table in tables:
+        is_empty = pc.fill_null(pc.equal(_as_type(table[name], pa.string(), _what(uri, name)), ""), True)
+        empty += pc.sum(is_empty, min_count=0).as_py()
+        yield _as_images(uri, name, table if not empty else table.filter(pc.invert(is_empty)))
     if empty:
         raise DataError(f"images={uri}: the column `{name}` has {empty} empty value(s).")
-    folder = storage.parent(storage.absolute(uri))
-    columns = {"uri": pa.array([storage.resolve(given, folder) for given in names], pa.string())}
+
+
+def _what(uri: str, name: str) -> str:
+    return f"images={uri}: the column `{name}`"
+
+
+def _as_images(uri: str, name: str, table: pa.Table) -> pa.Table:
+    columns = {"uri": _resolved(_as_type(table[name], pa.string(), _what(uri, name)), uri)}
     for own in table.column_names:
         if own in manifest.COLUMNS.names:
-            kind = manifest.COLUMNS.field(own).type
-            columns.setdefault(own, _as_type(table[own], kind, f"images={uri}: the column `{own}`"))
+            columns.setdefault(own, _as_type(table[own], manifest.COLUMNS.field(own).type, _what(uri, own)))
         elif own != "path":
             columns[own] = table[own]
     columns.pop("image_id", None)
+    _refuse_places(uri, columns)
     return pa.table(columns)
+
+
+def _resolved(names: pa.ChunkedArray, uri: str) -> pa.ChunkedArray:
+    """The URIs that names in a list stand for."""
+    stands = pc.match_substring_regex(names, AS_IT_STANDS)
+    if pc.all(stands, min_count=0).as_py():
+        return names
+    folder = storage.parent(storage.absolute(uri))
+    return pa.chunked_array([pa.array([storage.resolve(name, folder) for name in names.to_pylist()], pa.string())])
+
+
+def _refuse_places(uri: str, columns: dict[str, pa.ChunkedArray]) -> None:
+    """DataError when `container` and `place` are somebody's own columns: the reader would take them for its."""
+    nothing = pa.chunked_array([pa.nulls(len(columns["uri"]), pa.string())])
+    container, place = (columns.get(name, nothing) for name in ("container", "place"))
+    is_known = pc.and_(pc.match_substring_regex(place, PLACE), container.is_valid())
+    wrong = pc.invert(pc.or_(pc.fill_null(is_known, False), pc.and_(place.is_null(), container.is_null())))
+    if pc.any(wrong).as_py():
+        row = pa.table({"container": container, "place": place}).filter(wrong).to_pylist()[0]
+        raise DataError(
+            f"images={uri}: the columns `container` and `place` say where in an archive an image lies, and "
+            f"{row['container']!r} and {row['place']!r} do not; give columns of your own other names."
+        )
 
 
 def read_csv(uri: str) -> pa.Table:
@@ -123,21 +200,66 @@ def _as_type(values: pa.ChunkedArray, kind: pa.DataType, what: str) -> pa.Chunke
         raise DataError(f"{what} cannot be read as {kind}: {error}.") from error
 
 
-def _read_lines(uri: str) -> pa.Table:
-    data = storage.read_bytes(uri)
-    if data.startswith(UTF16_MARKS) or b"\0" in data:
-        raise DataError(f"images={uri} is no text in UTF-8; write it with one path or URI a line, as UTF-8.")
-    lines = (line.strip(" \t\r") for line in data.decode("utf-8-sig", "surrogateescape").split("\n"))
+def _read_lines(uri: str) -> Iterator[pa.Table]:
     folder = storage.parent(storage.absolute(uri))
-    uris = [storage.resolve(line, folder) for line in lines if line]  # here: names that are not UTF-8 fit no table
-    return pa.table({"uri": pa.array(uris, pa.string())})
+    with storage.explained("read", uri), storage.open_read(uri) as file:
+        text = io.TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="\n")
+        while lines := list(itertools.islice(text, TABLE_ROWS)):
+            if any(line.startswith(UTF16_MARKS) or "\0" in line for line in lines):
+                raise DataError(f"images={uri} is no text in UTF-8; write it with one path or URI a line, as UTF-8.")
+            names = (line.strip(" \t\r\n") for line in lines)
+            uris = [storage.resolve(name, folder) for name in names if name]  # names that are not UTF-8 fit no table
+            yield pa.table({"uri": pa.array(uris, pa.string())})
 
 
-def _read_parquet(uri: str) -> pa.Table:
+def read_json_lines(uri: str) -> pa.Table:
+    """JSON with an object a line; the columns that rayae knows are text, others get the type of their values."""
+    tables = []
+    with storage.explained("read", uri), storage.open_read(uri) as file:
+        numbered = enumerate(file, 1)
+        while lines := list(itertools.islice(numbered, TABLE_ROWS)):
+            tables.append(_json_table(uri, [_json_object(uri, number, line) for number, line in lines if line.strip()]))
+    try:
+        return plain(pa.concat_tables(tables or [pa.table({})], promote_options="permissive"), uri)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise DataError(f"{uri}: a column has values of several types ({error}).") from error
+
+
+def _json_object(uri: str, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line)
+    except ValueError as error:
+        raise DataError(f"{uri}: line {number} is no JSON in UTF-8 ({error}).") from error
+    if not isinstance(found, dict):
+        raise DataError(f'{uri}: line {number} is no JSON object; each line is one, as {{"uri": "a.png"}}.')
+    return found
+
+
+def _json_table(uri: str, rows: list[dict[str, Any]]) -> pa.Table:
+    columns = {}
+    for name in dict.fromkeys(name for row in rows for name in row):
+        values = [row.get(name) for row in rows]
+        if name in TEXT_COLUMNS:
+            values = [value if value is None or isinstance(value, str) else json.dumps(value) for value in values]
+        try:
+            columns[name] = pa.array(values)
+        except (pa.ArrowException, OverflowError) as error:
+            raise DataError(f"{uri}: the column {name!r} has values of several types ({error}).") from error
+        except UnicodeEncodeError as error:
+            raise DataError(f"{uri}: the column {name!r} has a value that is not Unicode ({error}).") from error
+    return pa.table(columns)
+
+
+def _parquet_schema(uri: str) -> pa.Schema:
     with manifest.open_parquet(uri) as parquet:
         _refuse_repeated(parquet.schema_arrow.names, uri)
-        plain(parquet.schema_arrow.empty_table(), uri)  # before the pixels that may be in it are read
-        return plain(parquet.read(use_threads=False), uri)
+        return plain(parquet.schema_arrow.empty_table(), uri).schema  # before the pixels that may be in it are read
+
+
+def _read_parquet(uri: str) -> Iterator[pa.Table]:
+    with manifest.open_parquet(uri) as parquet:
+        for batch in parquet.iter_batches(TABLE_ROWS, use_threads=False):
+            yield plain(pa.table(batch), uri)
 
 
 def _refuse_repeated(names: Sequence[str], uri: str) -> None:

@@ -11,6 +11,8 @@ from rich.progress import Progress as RichProgress
 from rich.table import Column, Table
 from rich.text import Text
 
+from rayae.redaction import redacted
+
 SECONDS_BETWEEN_LINES = 10.0
 BAR_WIDTH = 16
 WIDTH_ELSEWHERE = 120
@@ -35,7 +37,8 @@ def warn(text: str) -> None:
 
 
 def printable(text: str) -> str:
-    """Escape control characters and what the output cannot carry: file names are hostile input to a terminal too."""
+    """Escape control characters and what the output cannot carry, as file names are hostile input; hide secrets."""
+    text = redacted(text)
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     safe = text.encode(encoding, "backslashreplace").decode(encoding)
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in safe)
@@ -57,9 +60,12 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[objec
 
 
 class Progress:
-    """A bar with the rate and the time left on a terminal; elsewhere a line every ten seconds."""
+    """A bar with the rate and the time left on a terminal; elsewhere a line every ten seconds.
 
-    def __init__(self, what: str, total: int, unit: str = "images", already: int = 0) -> None:
+    Without a `total`, as nobody knows beforehand how many files there are to list, there is no time left to tell.
+    """
+
+    def __init__(self, what: str, total: int | None, unit: str = "images", already: int = 0) -> None:
         self.what, self.total, self.unit = what, total, unit
         self.done = self.counted_from = already
         self.started: float | None = None
@@ -72,7 +78,8 @@ class Progress:
             text = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True))
             self.bar = RichProgress(BarColumn(bar_width=BAR_WIDTH), text, console=self.console)
             self.bar.start()
-            waiting = f"{self.what}: waiting for the first of {self.total - self.done:,} {self.unit}"
+            first = "" if self.total is None else f" of {self.total - self.done:,} {self.unit}"
+            waiting = f"{self.what}: waiting for the first{first}"
             self.task = self.bar.add_task(waiting, total=self.total, completed=self.done)
         return self
 
@@ -83,8 +90,8 @@ class Progress:
             self.started, self.counted_from = time.monotonic(), self.done
         rate = self.rate()
         parts = [
-            f"{self.what}: {self.done:,} of {self.total:,} {self.unit}",
-            f"{self.left()} left",
+            f"{self.what}: {self.done:,} {'' if self.total is None else f'of {self.total:,} '}{self.unit}",
+            "" if self.total is None else f"{self.left()} left",
             f"{rate:,.0f} {self.unit}/s" if rate > 0 else "",
             note,
         ]
@@ -104,7 +111,7 @@ class Progress:
     def left(self) -> str:
         """The time left at the rate so far."""
         rate = self.rate()
-        if rate <= 0 and self.done < self.total:
+        if self.total is None or (rate <= 0 and self.done < self.total):
             return "unknown"
         seconds = round((self.total - self.done) / rate) if rate > 0 else 0
         return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"

@@ -1,6 +1,10 @@
-"""Home of the question whether a run is whole: every manifest row there exactly once, as planned, and undamaged."""
+"""Home of the question whether a run is whole: every manifest row there exactly once, as planned, and undamaged.
 
-from collections.abc import Iterable, Mapping, Sequence
+Everything is read as a stream: a chunk or a row group at a time, with the manifest beside it.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,7 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from rayae.errors import RayaeError
+from rayae import completeness
+from rayae.compaction import leftovers
+from rayae.errors import DataError, RayaeError, StorageError
+from rayae.filelist import FILES, FileList, merged
 from rayae.manifest import Chunk
 from rayae.results import (
     FROM_MANIFEST,
@@ -20,32 +27,120 @@ from rayae.results import (
     summarise,
     user_columns,
 )
-from rayae.run import CHUNKS, RECORD, SUCCESS, Run, read_chunk, short_hash, total
+from rayae.run import RECORD, SUCCESS, Run, read_ahead, read_chunk, read_groups, short_hash, total
 from rayae.threshold import Threshold, flag
 
 Flags = NDArray[np.bool_]
+Advance = Callable[[int], None]
+FIRST_NAMED = 3
+NOT_THE_COLUMNS = "does not have the columns of a result, or not with their types and in their order."
 
 
-def problems(run: Run) -> list[str]:
-    """What is wrong with a run, a sentence each; nothing when it is whole."""
+def problems(run: Run, advance: Advance = lambda rows: None) -> list[str]:
+    """What is wrong with a run, a sentence each; nothing when it is whole. `advance` is told of rows that are checked.
+
+    With a manifest that is not the one of the plan there is nothing to hold the rows against, so it is told alone.
+    """
     found = _record_problems(run)
     if found:
         return found  # there is no plan to hold the files against
-    found = _file_problems(run)
     try:
-        manifest = run.manifest.read_unchanged()
+        listed = run.file_list()
+        found = _strange_files(run)
+        wrong, summaries = _check_chunks(run, advance) if listed is None else _check_compacted(run, listed, advance)
+    except (DataError, StorageError) as error:  # of the manifest; those of the files of results are told with them
+        return [*found, *_missing(run, []), str(error)]
     except RayaeError as error:
         return [*found, str(error)]
+    found += wrong
+    return found or _success_problems(run, summaries)
+
+
+def _strange_files(run: Run) -> list[str]:
+    strange = run.strange_files()
+    if not strange:
+        return []
+    remedy = f"`rayae compact {run.uri}` removes what a compaction has left" if leftovers(run) else "remove them"
+    return [
+        f"{len(strange)} file(s) among the results are none of the run's, the first is {strange[0]}; {remedy}, since "
+        "whoever reads the folder reads them too."
+    ]
+
+
+def _missing(run: Run, first: Sequence[str]) -> list[str]:
+    """Which chunks are missing, and the `first` images of them."""
+    left = run.chunks_left()
+    if not left:
+        return []
+    rows = sum(chunk.rows for chunk in left)
+    names = ", ".join(chunk_name(chunk.number) for chunk in left[:5])
+    more = " ..." if len(left) > 5 else ""
+    begin = f"; the first: {', '.join(first)}" if first else ""
+    return [f"{rows:,} of {run.rows:,} rows are missing, in {len(left):,} chunk(s): {names}{more}{begin}."]
+
+
+def _check_chunks(run: Run, advance: Advance) -> tuple[list[str], list[ChunkSummary]]:
     left = {chunk.number for chunk in run.chunks_left()}
+    there = read_ahead(_read, [run.chunk_uri(chunk.number) for chunk in run.chunks if chunk.number not in left])
+    found, summaries, lost = list[str](), list[ChunkSummary](), list[str]()
+    for chunk, expected in _rows_of_chunks(run):
+        if chunk.number in left:
+            lost += completeness.named(expected.slice(0, FIRST_NAMED - len(lost)))
+            continue
+        wrong, summary = _check_chunk(run, chunk, expected, next(there))
+        found += wrong
+        summaries += [] if summary is None else [summary]
+        advance(chunk.rows)
+    return [*_missing(run, lost), *found], summaries
+
+
+def _read(uri: str) -> tuple[pa.Table, dict[str, Any]] | str:
+    try:
+        return read_chunk(uri)
+    except RayaeError as error:
+        return str(error)
+
+
+def _rows_of_chunks(run: Run) -> Iterator[tuple[Chunk, pa.Table]]:
+    """Each chunk and its rows of the manifest; DataError after the last when they are not those that were written."""
+    chunks = iter(run.chunks)
+    chunk, start, held = next(chunks, None), 0, pa.table({})
+    for block in run.manifest.batches():
+        held = pa.concat_tables([held, block]) if held.num_rows else block
+        while chunk is not None and chunk.first + chunk.rows <= start + held.num_rows:
+            yield chunk, held.slice(chunk.first - start, chunk.rows)
+            chunk = next(chunks, None)
+        used = held.num_rows if chunk is None else chunk.first - start
+        start, held = start + used, held.slice(used)
+
+
+def _check_compacted(run: Run, listed: FileList, advance: Advance) -> tuple[list[str], list[ChunkSummary]]:
+    """Files of results one after the other; a sum and a mark for each image say whether all are there once."""
+    schema = result_schema(run.manifest.schema, run.record["scores"])
+    ledger = completeness.Ledger(run.rows, _from_manifest(run.manifest.schema.names))
+    found: list[str] = []
     summaries = []
-    for chunk in run.chunks:
-        if chunk.number not in left:
-            wrong, summary = _check_chunk(run, chunk, manifest.slice(chunk.first, chunk.rows))
-            found += wrong
-            summaries.append(summary)
-    if not found:
-        found += _success_problems(run, [summary for summary in summaries if summary is not None])
-    return found
+    for uri, part in run.result_parts():
+        counted: list[ChunkSummary] = []
+        try:
+            stated = run.summary_of(uri, part)
+            for table in read_groups(uri):
+                if table.schema != schema:
+                    return [*found, f"{uri} {NOT_THE_COLUMNS}"], []
+                found += [f"{uri}: {sentence}" for sentence in [*ledger.add(table), *_row_problems(run, table)]]
+                counted.append(summarise(part.number, table, {}))
+                advance(table.num_rows)
+        except RayaeError as error:
+            found.append(str(error))
+            continue
+        summaries += counted
+        if stated != merged(counted, part.number):
+            found.append(f"{uri}: its rows do not add up to its summary.")
+    found += ledger.compare(run)
+    whole = merged(summaries)
+    if not found and replace(whole, seconds=listed.summary.seconds) != listed.summary:
+        found.append(f"{FILES} does not say what the files of results say.")
+    return found, summaries
 
 
 def _record_problems(run: Run) -> list[str]:
@@ -69,36 +164,18 @@ def _record_problems(run: Run) -> list[str]:
     )
 
 
-def _file_problems(run: Run) -> list[str]:
-    left, strange, found = run.chunks_left(), run.strange_files(), []
-    if left:
-        rows = sum(chunk.rows for chunk in left)
-        names = ", ".join(chunk_name(chunk.number) for chunk in left[:5])
-        more = " ..." if len(left) > 5 else ""
-        found.append(f"{rows:,} of {run.rows:,} rows are missing, in {len(left)} chunk(s): {names}{more}.")
-    if strange:
-        found.append(
-            f"{len(strange)} file(s) in {CHUNKS}/ are none of the plan's, the first is {strange[0]}; remove them, "
-            "since whoever reads the folder reads them too."
-        )
-    return found
-
-
-def _check_chunk(run: Run, chunk: Chunk, expected: pa.Table) -> tuple[list[str], ChunkSummary | None]:
+def _check_chunk(
+    run: Run, chunk: Chunk, expected: pa.Table, read: tuple[pa.Table, dict[str, Any]] | str
+) -> tuple[list[str], ChunkSummary | None]:
     uri = run.chunk_uri(chunk.number)
-    try:
-        table, about = read_chunk(uri)
-    except RayaeError as error:
-        return [str(error)], None
-    found = []
+    if isinstance(read, str):
+        return [read], None
+    (table, about), found = read, list[str]()
     if about["fingerprint"] != run.record["fingerprint_hash"]:
         found.append(f"{uri} belongs to another plan: its fingerprint differs.")
     if table.schema != result_schema(expected.schema, run.record["scores"]):
-        return [
-            *found,
-            f"{uri} does not have the columns of a result, or not with their types and in their order.",
-        ], None
-    for name in (*FROM_MANIFEST, *user_columns(expected.column_names)):
+        return [*found, f"{uri} {NOT_THE_COLUMNS}"], None
+    for name in _from_manifest(expected.column_names):
         if not _same(table[name], expected[name]):
             message = f"{uri} does not have the {chunk.rows} planned rows: its column {name} differs from the manifest."
             return [*found, message], None
@@ -112,7 +189,14 @@ def _check_chunk(run: Run, chunk: Chunk, expected: pa.Table) -> tuple[list[str],
     return found, summary
 
 
+def _from_manifest(names: Sequence[str]) -> list[str]:
+    """The columns that the results have from a manifest with columns of these names."""
+    return [*FROM_MANIFEST, *user_columns(names)]
+
+
 def _same(values: pa.ChunkedArray, expected: pa.ChunkedArray) -> bool:
+    if values.type == expected.type and values.equals(expected):
+        return True
     texts = [pc.cast(column, pa.string()).combine_chunks() for column in (values, expected)]  # text: NaN equals NaN
     return bool(texts[0].equals(texts[1]))
 
@@ -120,13 +204,13 @@ def _same(values: pa.ChunkedArray, expected: pa.ChunkedArray) -> bool:
 def _row_problems(run: Run, table: pa.Table) -> list[str]:
     """What is wrong with the outcome of rows, a sentence a kind."""
     fingerprint, record = run.fingerprint, run.record
-    status = np.array(table["status"].to_pylist(), dtype=object)
-    scored = status == Status.SCORED
+    scored = _is(table["status"], str(Status.SCORED))
+    known = np.asarray(pc.is_in(table["status"], pa.array([str(status) for status in Status])), dtype=bool)
     nobody = np.zeros(len(scored), dtype=bool)
     p = _numbers(table["p_value"])
     primary = _numbers(table[record["primary_score"]])
     checks = {
-        "have a status that nobody knows": ~np.isin(status, [None, *Status]) | (status == None),  # noqa: E711
+        "have a status that nobody knows": ~known,
         "are not scored and give no reason, or are scored and give one": _there(table["error"]) == scored,
         "have no score though scored, or one though not": _any_differs(table, [*record["scores"], "score"], scored),
         "have a score that is no finite number": _any_infinite(table, [*record["scores"], "score"]),
@@ -137,8 +221,8 @@ def _row_problems(run: Run, table: pa.Table) -> list[str]:
         != (nobody if fingerprint.get("calibration") is None else scored),
         "have a p-value that is none": _there(table["p_value"]) & ~((p > 0) & (p <= 1)),
         "are flagged otherwise than their score and the threshold say": _flagged_otherwise(record, table, scored),
-        "name another bundle or threshold": _is_not(table["bundle_id"], fingerprint.get("bundle"))
-        | _is_not(table["threshold_id"], fingerprint.get("threshold")),
+        "name another bundle or threshold": ~_is(table["bundle_id"], fingerprint.get("bundle"))
+        | ~_is(table["threshold_id"], fingerprint.get("threshold")),
     }
     ids = table["image_id"].to_numpy()
     return [
@@ -181,8 +265,10 @@ def _flagged_otherwise(record: Mapping[str, Any], table: pa.Table, scored: Flags
     return wrong
 
 
-def _is_not(values: pa.ChunkedArray, expected: str | None) -> Flags:
-    return np.array([value != expected for value in values.to_pylist()], dtype=bool)
+def _is(values: pa.ChunkedArray, expected: str | None) -> Flags:
+    if expected is None:
+        return ~_there(values)
+    return np.asarray(pc.fill_null(pc.equal(values, expected), False), dtype=bool)
 
 
 def _success_problems(run: Run, summaries: list[ChunkSummary]) -> list[str]:
@@ -192,8 +278,6 @@ def _success_problems(run: Run, summaries: list[ChunkSummary]) -> list[str]:
         return [str(error)]
     if success is None:
         return [f"all chunks are there but {SUCCESS} is not; run `rayae score {run.uri}` to finish the run."]
-    counted, stated = total(summaries), success.get("statistics") if isinstance(success, dict) else None
-    if not isinstance(stated, dict):
-        return [f"{SUCCESS} is damaged; remove it, and run `rayae score {run.uri}` to finish the run."]
+    counted, stated = total(summaries), success["statistics"]
     wrong = [key for key in ("images", "by_status", "flagged") if stated.get(key) != counted[key]]
-    return [f"{SUCCESS} does not say what the chunk files say, in {', '.join(wrong)}."] if wrong else []
+    return [f"{SUCCESS} does not say what the files of results say, in {', '.join(wrong)}."] if wrong else []

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ray
 
-from rayae import errors
+from rayae import access, errors
 from rayae.errors import ClusterError, RayaeError
 from rayae.terminal import say
 
@@ -51,7 +52,7 @@ def connect(wanted_cpus: int) -> None:
         return
     cpus = _cpus_to_start_with(wanted_cpus, cores())
     with _quiet_backend():
-        ray.init("local", num_cpus=cpus, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+        ray.init("local", num_cpus=cpus, include_dashboard=False, **_how())
 
 
 def cores() -> int:
@@ -86,12 +87,21 @@ def _join(address: str) -> None:
     say(f"joining the Ray cluster at {address}")
     try:
         _ask(address)
-        ray.init(logging_level=logging.ERROR, log_to_driver=False)
+        ray.init(**_how())
     except (OSError, ValueError) as error:
         raise ClusterError(
             f"no Ray cluster can be joined at RAY_ADDRESS={address} ({str(error).splitlines()[0].rstrip('.')}). "
             "Mend or unset RAY_ADDRESS; without it Ray is started on this machine."
         ) from error
+
+
+def _how() -> dict[str, Any]:
+    """How to join or start Ray: the workers reach storage as this process does; credentials are not sent to them."""
+    return {
+        "logging_level": logging.ERROR,
+        "log_to_driver": False,
+        "runtime_env": {"env_vars": access.in_use()},
+    }
 
 
 def _ask(address: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
+import ray
 import ray.data
 from ray.data import ActorPoolStrategy, DataContext, Dataset
 from ray.exceptions import RayError
@@ -71,13 +72,17 @@ def score_on_ray(plan: ScoringPlan, run: Run, chunks: list[Chunk], workers: Work
     Raises the RayaeErrors of the workers; ClusterError when workers die in isolation, too; RuntimeError, with the
     worker's traceback, for a bug.
     """
-    gave_up = ""
-    try:
-        yield from _stream(plan, chunks, workers, forgiven=FORGIVEN_CHUNKS)
-    except RayError as error:
-        gave_up = f"more than {FORGIVEN_CHUNKS} chunks ended each worker that tried them ({last_line(error)}); "
-    left = {chunk.number for chunk in run.chunks_left()}
-    again = [chunk for chunk in chunks if chunk.number in left]
+    gave_up, done, again = "", set(), chunks
+    dead_nodes = -1
+    while again and dead_nodes != (dead_nodes := _dead_nodes()):  # chunks of a node that died are not to blame
+        try:
+            for summary in _stream(plan, again, workers, forgiven=FORGIVEN_CHUNKS):
+                done.add(summary.chunk)
+                yield summary
+        except RayError as error:
+            gave_up = f"more than {FORGIVEN_CHUNKS} chunks ended each worker that tried them ({last_line(error)}); "
+        left = {chunk.number for chunk in (chunks if plan.retried else run.chunks_left())} - done
+        again = [chunk for chunk in chunks if chunk.number in left]
     if not again:
         return
     warn(f"{gave_up}{len(again)} chunk(s) are done again with care, decoded in child processes")
@@ -88,6 +93,10 @@ def score_on_ray(plan: ScoringPlan, run: Run, chunks: list[Chunk], workers: Work
             f"the workers failed more often than is forgiven: {last_line(error)}. "
             "The chunks that were written stay; run the same command again to do the rest."
         ) from error
+
+
+def _dead_nodes() -> int:
+    return sum(not node["Alive"] for node in ray.nodes())  # type: ignore[no-untyped-call]
 
 
 def _stream(plan: ScoringPlan, chunks: list[Chunk], workers: Workers, forgiven: int) -> Iterator[ChunkSummary]:

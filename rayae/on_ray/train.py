@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import ray.train
 from numpy.typing import NDArray
+from pyarrow.fs import FSSpecHandler, PyFileSystem
 from ray.data import DataIterator, Dataset
 from ray.exceptions import RayError
 from ray.train import Checkpoint, CheckpointConfig, DataConfig, FailureConfig, RunConfig, ScalingConfig
@@ -59,7 +60,7 @@ def train_on_ray(
         ),
         run_config=RunConfig(
             name=name,
-            storage_path=folder,
+            **_storage(folder),
             failure_config=FailureConfig(max_failures=max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=CHECKPOINTS_KEPT),
         ),
@@ -72,6 +73,14 @@ def train_on_ray(
         raise _explained(error, max_failures) from error
     _raise_refusal(folder)
     return result_of(_read(checkpoint))
+
+
+def _storage(folder: str) -> dict[str, Any]:
+    """Where Ray Train keeps its checkpoints, reached by the same client as all else."""
+    if storage.is_local(folder):
+        return {"storage_path": folder}
+    filesystem, path = storage.filesystem_of(folder)
+    return {"storage_path": path, "storage_filesystem": PyFileSystem(FSSpecHandler(filesystem))}
 
 
 def _fit_interruptibly(trainer: TorchTrainer) -> ray.train.Result:

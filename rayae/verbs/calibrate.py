@@ -1,6 +1,8 @@
 """`rayae calibrate`: scores of held-out normal images, and the threshold that follows from them, into the bundle."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -11,15 +13,16 @@ from rayae import storage
 from rayae.bundle import Bundle
 from rayae.errors import ConfigError, DataError
 from rayae.labels import labelled_images
-from rayae.loader import digest_of
+from rayae.loader import digest_of, images_of
 from rayae.manifest import content_hash, is_normal, plan_chunks, sizes_of, write_manifest
-from rayae.reader import Reader
+from rayae.reader import Image, Reader
 from rayae.results import Status, user_columns
 from rayae.run import MANIFEST, Run, short_hash
 from rayae.settings import CalibrateSettings, CalibrationSettings, RuleSettings, RunnerSettings
 from rayae.terminal import say
 from rayae.threshold import Threshold, conformal, conformal_needs, fixed
-from rayae.verbs.score import complete, failure_budget, fingerprint, plan_run
+from rayae.verbs.index import selected
+from rayae.verbs.score import complete, failure_budget, fingerprint, plan_run, reader_of
 
 WORKPLACE = "calibrating"
 
@@ -34,7 +37,7 @@ def calibrate(settings: CalibrateSettings) -> None:
             raise ConfigError("rule=conformal needs images=, held-out normal images that the model was not trained on.")
         _commit(bundle, bundle.calibration_table(), settings)
         return
-    table, notes = labelled_images(settings.images, settings.labels)
+    table, notes = labelled_images(settings.images, settings.labels, selected(settings.select))
     for note in notes:
         say(note)
     images = normal_images(table)
@@ -42,7 +45,7 @@ def calibrate(settings: CalibrateSettings) -> None:
         images = images.filter(pc.equal(images["split"], "calibration"))
         say(f"{images.num_rows:,} of them are in the split `calibration`")
     refuse_few(images.num_rows, settings)
-    refuse_trained(bundle, images, Reader(max_bytes=settings.reader.max_bytes))
+    refuse_trained(bundle, images, reader_of(settings))
     calibrate_on(bundle, images, settings)
 
 
@@ -102,16 +105,20 @@ def refuse_trained(bundle: Bundle, images: pa.Table, reader: Reader) -> None:
     uris, digests = set(seen["uri"].to_pylist()), set(seen["digest"].to_pylist())
     sizes = set(seen["size_bytes"].to_pylist())
     found = [uri for uri in images["uri"].to_pylist() if uri in uris]
-    for uri, size in zip(images["uri"].to_pylist(), images["size_bytes"].to_pylist(), strict=True):
-        if uri not in uris and (size is None or size in sizes):
-            data = reader.read(uri).data
-            if data is not None and digest_of(data) in digests:
-                found.append(uri)
+    alike = [image for image in images_of(images) if image.uri not in uris and image.size_bytes in {None, *sizes}]
+    with ThreadPoolExecutor(reader.concurrency) as pool:
+        read = zip(alike, pool.map(lambda image: _digest(reader, image), alike), strict=True)
+        found += [image.uri for image, digest in read if digest in digests]
     if found:
         raise DataError(
             f"{len(found):,} of the {images.num_rows:,} calibration images were used to train the bundle, the first is "
             f"{found[0]}; their errors are too small to set a cut by. Calibrate on images that it has not seen."
         )
+
+
+def _digest(reader: Reader, image: Image) -> str | None:
+    data = reader.read(replace(image, size_bytes=None, etag=None) if image.place is None else image).data
+    return None if data is None else digest_of(data)
 
 
 def _workplace(bundle: Bundle, images: pa.Table, settings: RunnerSettings) -> Run:

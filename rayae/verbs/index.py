@@ -1,23 +1,162 @@
-"""`rayae index`: list the images and write the manifest."""
+"""`rayae index`: list the images and write the manifest; or write it anew and say what became of the images.
 
-from rayae import storage
+With `update` the images are listed as they were for the manifest at `out=` (`images=`, `labels=` and `select` stand in
+it, and what is given now goes before). When something differs it is replaced, and beside NAME.parquet are written:
+
+    NAME.new.parquet    a manifest of the images that are new, or changed in size or time: `rayae score` takes it
+    NAME.gone.csv       the `uri` of the images that are gone
+
+Each is written when there are such images, and removed when there are none. The next update that finds something writes
+them anew, so score NAME.new.parquet before it. When nothing differs, no file is touched.
+"""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.csv
+
+from rayae import objects, results, storage
+from rayae.comparison import Comparison, compare, in_words, rows_of
 from rayae.errors import ConfigError
-from rayae.labels import labelled_images
-from rayae.manifest import is_manifest, write_manifest
-from rayae.settings import IndexSettings
-from rayae.terminal import say
+from rayae.labels import stream_labelled
+from rayae.listing import refuse_reserved
+from rayae.manifest import Manifest, is_manifest, write_manifest
+from rayae.redaction import HIDDEN, redacted
+from rayae.selection import Select
+from rayae.settings import IndexSettings, SelectSettings, moment
+from rayae.terminal import Progress, say
+
+
+class Asked(Protocol):
+    """The settings that say which images."""
+
+    @property
+    def images(self) -> str | list[str] | None: ...
+    @property
+    def labels(self) -> str | None: ...
+    @property
+    def select(self) -> SelectSettings: ...
 
 
 def index(settings: IndexSettings) -> None:
-    """List `images=`, with `labels=` if there are some, into the manifest `out=`."""
+    """List `images=`, with `labels=` if there are some, into the manifest `out=`; or update it."""
     if not settings.out.endswith(".parquet"):
         raise ConfigError(f"out={settings.out}: a manifest is one Parquet file; give it a name that ends in .parquet.")
-    table, notes = labelled_images(settings.images, settings.labels)
+    _refuse_other_file(settings.out)
+    out = storage.absolute(settings.out)
+    if settings.update:
+        _update(settings, out)
+        return
+    if not settings.images:
+        raise ConfigError("images= is required: a folder, a glob, a list or a manifest; only --update does without.")
+    manifest, notes = write_listed(settings, out, made_from=_made_from(settings, out))
+    _tell(notes)
+    say(f"manifest: {manifest.uri} ({manifest.rows:,} images, hash {manifest.content_hash[:12]})")
+
+
+def selected(settings: SelectSettings) -> Select:
+    """The settings as the listing takes them."""
+    given = settings.model_dump()
+    for name in ("include", "exclude"):
+        patterns = given[name] or ()
+        given[name] = (patterns,) if isinstance(patterns, str) else tuple(patterns)
+    for name in ("newer", "older"):
+        given[name] = None if given[name] is None else moment(given[name])
+    return Select(**given)
+
+
+def write_listed(
+    asked: Asked, uri: str, scores: Sequence[str] = (), made_from: Mapping[str, Any] | None = None
+) -> tuple[Manifest, list[str]]:
+    """List the images into a manifest, and say what a person should know about them, a line each.
+
+    DataError when a column of the user's own has the name of a result column, or of one of the scores.
+    """
+    stream = stream_labelled(asked.images or "", asked.labels, selected(asked.select))
+    refuse_reserved(results.user_columns(stream.schema.names), "the manifest", scores)
+    with Progress("list", None) as progress:
+        manifest = write_manifest(_counted(stream, progress), uri, made_from)
+    return manifest, stream.notes
+
+
+def _counted(tables: Iterable[pa.Table], progress: Progress) -> Iterator[pa.Table]:
+    for table in tables:
+        progress.advance(table.num_rows)
+        yield table
+
+
+def _tell(notes: Sequence[str]) -> None:
     for note in notes:
         say(note)
-    _refuse_other_file(settings.out)
-    manifest = write_manifest(table, storage.absolute(settings.out))
-    say(f"manifest: {manifest.uri} ({manifest.rows:,} images, hash {manifest.content_hash[:12]})")
+
+
+def _update(settings: IndexSettings, out: str) -> None:
+    if not storage.exists(out):
+        raise ConfigError(f"out={settings.out}: there is no manifest to update; without --update one is written.")
+    last = Manifest.open(out)
+    asked = _asked_again(settings, last)
+    with tempfile.TemporaryDirectory(prefix="rayae-") as folder:
+        now, notes = write_listed(asked, storage.join(folder, "now.parquet"), made_from=_made_from(asked, out))
+        _tell(notes)
+        if now.content_hash == last.content_hash:
+            say(f"nothing differs: {out} stays as it is ({last.rows:,} images, hash {last.content_hash[:12]})")
+            return
+        found = compare(last, now)
+        _tell(in_words(last, now, found))
+        _write_new(now, found, f"{out.removesuffix('.parquet')}.new.parquet")
+        _write_gone(last, found, f"{out.removesuffix('.parquet')}.gone.csv")
+        with open(now.uri, "rb") as file, storage.open_write(out) as place:
+            shutil.copyfileobj(file, place)
+    say(f"manifest: {out} ({now.rows:,} images, hash {now.content_hash[:12]})")
+
+
+def _asked_again(settings: IndexSettings, last: Manifest) -> IndexSettings:
+    """What the manifest was made from, with what is given now before it."""
+    was = dict(last.made_from or {})
+    if settings.images is None and not was.get("images"):
+        raise ConfigError(f"{last.uri} does not say what it was made from; give images= and, if it had some, labels=.")
+    given = settings.model_dump(include=settings.model_fields_set & {"images", "labels", "select"})
+    asked = {**was, **{key: value for key, value in given.items() if value is not None}}
+    if HIDDEN in json.dumps(asked):
+        raise ConfigError(f"{last.uri} was made from a URI with a secret, which it does not keep; give images= again.")
+    return IndexSettings.model_validate({**asked, "out": settings.out})
+
+
+def _made_from(settings: IndexSettings, out: str) -> Mapping[str, Any] | None:
+    """What to write into the manifest, so that it can be made again: absolute, and without secrets."""
+    items = [settings.images] if isinstance(settings.images, str) else list(settings.images or [])
+    uris = [item if objects.is_object_store(item) else storage.absolute(item) for item in items]
+    if uris == [out]:  # it was made from what it was made from before
+        return Manifest.open(out).made_from
+    images = uris[0] if isinstance(settings.images, str) else uris
+    labels = settings.labels if settings.labels in (None, "folder") else storage.absolute(settings.labels)
+    made_from = {"images": images, "labels": labels, "select": settings.select.model_dump(exclude_defaults=True)}
+    found: dict[str, Any] = json.loads(redacted(json.dumps(made_from)))
+    return found
+
+
+def _write_new(now: Manifest, found: Comparison, uri: str) -> None:
+    wanted = found.new | found.changed
+    if not wanted.any():
+        storage.remove(uri)
+        return
+    new = write_manifest(rows_of(now, wanted), uri)
+    say(f"new and changed: {new.uri} ({new.rows:,} images)")
+
+
+def _write_gone(last: Manifest, found: Comparison, uri: str) -> None:
+    if not found.gone.any():
+        storage.remove(uri)
+        return
+    schema = pa.schema([("uri", pa.string())])
+    with storage.open_write(uri) as file, pyarrow.csv.CSVWriter(file, schema) as writer:
+        for table in rows_of(last, found.gone):
+            writer.write_table(table.select(["uri"]))
+    say(f"gone: {uri} ({int(found.gone.sum()):,} images)")
 
 
 def _refuse_other_file(out: str) -> None:

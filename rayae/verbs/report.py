@@ -1,17 +1,19 @@
 """The verb `report`: a run as one page that a person looks at."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from rayae import storage
+from rayae.archives import page_of
 from rayae.bundle import Bundle
 from rayae.errors import RayaeError
+from rayae.loader import WHERE
 from rayae.pictures import small, small_peaks
-from rayae.reader import Reader
+from rayae.reader import Image, Reader
 from rayae.report import COLUMNS, WorstPicture, compose, render
-from rayae.run import EVALUATION, REPORT, Run
+from rayae.run import REPORT, Run
 from rayae.settings import ReportSettings
 from rayae.terminal import say, warn
 
@@ -35,7 +37,7 @@ def report(settings: ReportSettings) -> None:
         score_name=run.record["primary_score"],
         threshold=run.threshold,
         calibration=run.calibration,
-        evaluation=evaluation_of(run),
+        evaluation=run.evaluation(),
         pictures=pictures(run, bundle, highest(results, settings.worst)),
         notes=notes,
     )
@@ -65,13 +67,6 @@ def bundle_of(run: Run) -> tuple[Bundle | None, list[str]]:
     ]
 
 
-def evaluation_of(run: Run) -> dict[str, Any] | None:
-    """What `evaluate` wrote about the run, if it has."""
-    uri = storage.join(run.uri, EVALUATION)
-    found: dict[str, Any] | None = storage.read_json(uri) if storage.exists(uri) else None
-    return found
-
-
 def pictures(run: Run, bundle: Bundle | None, worst: pa.Table) -> list[WorstPicture]:
     """The worst images, read and reconstructed one at a time and made small, so that they fit into memory."""
     rows = [(row["image_id"], row["uri"]) for row in worst.select(["image_id", "uri"]).to_pylist()]
@@ -90,12 +85,12 @@ def picture(run: Run, bundle: Bundle, scorer: "Scorer", image_id: int, uri: str)
     """One image with its reconstruction and error map, or with the reason why they cannot be had."""
     listed = run.manifest.read(image_id, 1).to_pylist()[0]
     try:
-        fetched = Reader().read(uri, listed["size_bytes"], listed["etag"])
+        fetched = Reader().read(Image(*(listed[name] for name in WHERE)))
     except RayaeError as error:
         return WorstPicture(image_id, uri, reason=f"It could not be read again: {error}")
     if fetched.data is None:
         return WorstPicture(image_id, uri, reason=f"It could not be read again: {fetched.error}")
-    decoded = bundle.preprocess.decode(fetched.data)
+    decoded = bundle.preprocess.decode(fetched.data, page_of(listed["place"]))
     if decoded.pixels is None:
         return WorstPicture(image_id, uri, reason=f"It could not be decoded again: {decoded.error}")
     made, error_maps = scorer.reconstruct(np.stack([decoded.pixels]))

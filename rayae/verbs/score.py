@@ -1,22 +1,35 @@
 """`rayae score`: a row for every image of the manifest."""
 
+import json
 import math
 import os
+import tempfile
 from collections.abc import Iterator, Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
 
 from rayae import results, storage
+from rayae.access import Access
 from rayae.bundle import Bundle
+from rayae.comparison import changes
 from rayae.errors import ConfigError, RunError, TooManyFailures
-from rayae.labels import labelled_images
-from rayae.listing import refuse_reserved
-from rayae.manifest import Chunk, Manifest, changes, content_hash, plan_chunks, sizes_of, write_manifest
+from rayae.filelist import RESULTS
+from rayae.lease import LEASE, Lease, held
+from rayae.manifest import Chunk
 from rayae.reader import Reader
+from rayae.redaction import redacted
 from rayae.results import ChunkSummary
-from rayae.run import CALIBRATION, CHUNKS, MANIFEST, SUCCESS, Run, short_hash, total
+from rayae.run import CALIBRATION, CHUNKS, MANIFEST, RECORD, SUCCESS, Run, short_hash, total
 from rayae.scoring import FailureBudget, ScoringPlan, follow, score_inline
 from rayae.settings import RunnerSettings, ScoreSettings
 from rayae.terminal import say, show_table, warn
+from rayae.verbs.index import write_listed
+
+Asked = TypeVar("Asked", bound=RunnerSettings)
+OF_NO_RUN_YET = frozenset({MANIFEST, CALIBRATION, CHUNKS, SUCCESS, LEASE})
+"""What a driver that was killed while it planned leaves behind; a run may begin beside it."""
 
 
 def score(settings: ScoreSettings) -> None:
@@ -26,6 +39,7 @@ def score(settings: ScoreSettings) -> None:
     if Run.exists(out):
         run = Run.open(out)
         settings = _inherited(settings, run)
+        Access(**settings.storage.model_dump()).apply()
         bundle = Bundle.open(settings.bundle or run.bundle_uri)
         _refuse_other_plan(run, bundle, settings)
     else:
@@ -46,32 +60,56 @@ def complete(
     run: Run, bundle: Bundle, settings: RunnerSettings, micro_batch: int | None = None, what: str = "score"
 ) -> Mapping[str, Any]:
     """Do the chunks that are left of a run, and return the statistics of the whole; `what` names it for people."""
-    left, success = run.chunks_left(), run.success()
-    if not left and success is not None:
-        run.summaries()
-        say(f"nothing to do: all {run.rows:,} images of {run.uri} have their rows")
-        statistics: Mapping[str, Any] = success["statistics"]
-        return statistics
+    found = _statistics_of_finished(run)
+    if found is not None:
+        return found
+    with held(run.uri) as lease:
+        found = _statistics_of_finished(run)  # another process may have finished it while this one waited
+        return _do_the_rest(run, bundle, settings, micro_batch, what, lease) if found is None else found
+
+
+def _statistics_of_finished(run: Run) -> Mapping[str, Any] | None:
+    success = run.success()
+    if success is None or run.chunks_left():
+        return None
+    run.summaries()
+    say(f"nothing to do: all {run.rows:,} images of {run.uri} have their rows")
+    statistics: Mapping[str, Any] = success["statistics"]
+    return statistics
+
+
+def _do_the_rest(
+    run: Run, bundle: Bundle, settings: RunnerSettings, micro_batch: int | None, what: str, lease: Lease
+) -> Mapping[str, Any]:
+    left = run.chunks_left()
     rows = sum(chunk.rows for chunk in left)
     say(f"{what}: {rows:,} of {run.rows:,} images in {len(left):,} of {len(run.chunks):,} chunks, {settings.placement}")
-    plan = ScoringPlan(
-        run=run.uri,
-        bundle=bundle.uri,
-        fingerprint=run.record["fingerprint_hash"],
-        reader=Reader(max_bytes=settings.reader.max_bytes),
-        threads=decode_threads(settings),
-        micro_batch=micro_batch,
-    )
-    speed = follow(run, _summaries(plan, run, left, settings), failure_budget(settings), rows, what)
+    plan = scoring_plan(run, bundle, settings, micro_batch)
+    summaries = lease.guard(summaries_of(plan, run, left, settings))
+    speed = follow(run, summaries, failure_budget(settings), rows, what)
     still_left = run.chunks_left()
     if still_left:
         raise RunError(f"{len(still_left)} chunk(s) of {run.uri} were not written; run the same command again.")
     found = total(run.summaries()) | speed
+    lease.check()
     run.finish(found)
     return found
 
 
-def _summaries(plan: ScoringPlan, run: Run, left: list[Chunk], settings: RunnerSettings) -> Iterator[ChunkSummary]:
+def scoring_plan(run: Run, bundle: Bundle, settings: RunnerSettings, micro_batch: int | None) -> ScoringPlan:
+    """What the workers are told."""
+    return ScoringPlan(
+        run=run.uri,
+        bundle=bundle.uri,
+        fingerprint=run.record["fingerprint_hash"],
+        reader=reader_of(settings),
+        threads=decode_threads(settings),
+        micro_batch=micro_batch,
+    )
+
+
+def summaries_of(plan: ScoringPlan, run: Run, left: list[Chunk], settings: RunnerSettings) -> Iterator[ChunkSummary]:
+    """Do chunks where the settings say, and tell of each as it is done."""
     if settings.placement == "inline":
         return score_inline(plan, run, left)
     from rayae.on_ray.cluster import connect, plan_workers
@@ -79,7 +117,18 @@ def _summaries(plan: ScoringPlan, run: Run, left: list[Chunk], settings: RunnerS
 
     connect(math.ceil((settings.workers or 1) * settings.resources.cpus_per_worker))
     workers = plan_workers(settings.workers, settings.resources.cpus_per_worker, settings.resources.gpus_per_worker)
-    return score_on_ray(plan, run, left, workers)
+    return score_on_ray(replace(plan, reader=reader_of(settings, workers.count)), run, left, workers)
+
+
+def reader_of(settings: RunnerSettings, workers: int = 1) -> Reader:
+    """The reader that the settings ask for, of one of so many workers: they share the requests of the job."""
+    asked = settings.reader
+    return Reader(
+        max_bytes=asked.max_bytes,
+        concurrency=min(asked.concurrency, max(1, asked.job_concurrency // workers)),
+        deadline_s=asked.deadline_s,
+        timeout_s=asked.timeout_s,
+    )
 
 
 def decode_threads(settings: RunnerSettings) -> int:
@@ -133,14 +182,19 @@ def _start(settings: ScoreSettings, out: str) -> tuple[Run, Bundle]:
         needed = " and ".join(f"{name}=" for name in missing)
         raise ConfigError(f"{out} holds no run yet, so scoring also needs {needed}.")
     bundle = Bundle.open(settings.bundle)
-    others = [name for name in storage.list_names(out) if name not in (MANIFEST, CALIBRATION, CHUNKS, SUCCESS)]
+    others = [name for name in storage.list_names(out) if name not in OF_NO_RUN_YET]
     if others:
         raise ConfigError(f"out={out} is no run and holds other files ({others[0]}); give the run a folder of its own.")
-    manifest = _list(settings.images, settings.labels, storage.join(out, MANIFEST), bundle)
-    firsts = [chunk.first for chunk in plan_chunks(manifest.sizes(), settings.chunk_images)]
-    found = fingerprint(manifest.content_hash, manifest.rows, bundle, firsts, settings)
-    about = {"images": _absolute(settings.images), "settings": settings.model_dump()}
-    return plan_run(out, bundle, firsts, found, about), bundle
+    with held(out):
+        if Run.exists(out):
+            raise RunError(f"another process has begun a run in {out} meanwhile; run the same command again.")
+        manifest, notes = write_listed(settings, storage.join(out, MANIFEST), bundle.scores)
+        for note in notes:
+            say(note)
+        firsts = [chunk.first for chunk in manifest.plan_chunks(settings.chunk_images)]
+        found = fingerprint(manifest.content_hash, manifest.rows, bundle, firsts, settings)
+        about = {"images": _absolute(settings.images), "settings": settings.model_dump()}
+        return plan_run(out, bundle, firsts, found, json.loads(redacted(json.dumps(about)))), bundle
 
 
 def _absolute(images: str | list[str]) -> str | list[str]:
@@ -153,14 +207,35 @@ def _inherited(settings: ScoreSettings, run: Run) -> ScoreSettings:
         return settings
     if settings.labels is not None:
         raise ConfigError(f"labels= belongs to images=; the labels of {run.uri} stand in its manifest already.")
-    was = {key: value for key, value in run.record["settings"].items() if key not in ("images", "labels", "bundle")}
-    return ScoreSettings.model_validate(_merged(was, settings.model_dump(exclude_unset=True)))
+    if "select" in settings.model_fields_set:
+        raise ConfigError(f"select belongs to images=; the images of {run.uri} stand in its manifest already.")
+    return inherited(settings, run)
+
+
+def inherited(settings: Asked, run: Run) -> Asked:
+    """The settings that a run was begun with, as far as they are those of the verb, but for those that are given now.
+
+    RunError when they were changed by hand into what no setting can be.
+    """
+    own = set(type(settings).model_fields) - {"images", "labels", "bundle"}
+    was = {key: value for key, value in run.record["settings"].items() if key in own}
+    try:
+        return type(settings).model_validate(_merged(was, settings.model_dump(exclude_unset=True)))
+    except ValidationError as error:
+        (first, *_) = error.errors(include_url=False)
+        where = ".".join(map(str, first["loc"]))
+        raise RunError(
+            f"{storage.join(run.uri, RECORD)} was changed by hand: settings.{where}: {first['msg']}."
+        ) from error
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **below,
-        **{key: _merged(below[key], value) if isinstance(value, dict) else value for key, value in above.items()},
+        **{
+            key: _merged(below.get(key) or {}, value) if isinstance(value, dict) else value
+            for key, value in above.items()
+        },
     }
 
 
@@ -169,26 +244,19 @@ def _refuse_other_plan(run: Run, bundle: Bundle, settings: ScoreSettings) -> Non
     in_words: list[str] = []
     content, rows, firsts = run.fingerprint["manifest"], run.rows, list(run.record["chunks"])
     if settings.images is not None:
-        table, _ = labelled_images(settings.images, settings.labels)
-        content, rows = content_hash(table), table.num_rows
-        if content != run.fingerprint["manifest"]:
-            in_words = changes(run.manifest.read(), table)
-        chunk_images = settings.chunk_images or run.record["settings"]["chunk_images"]
-        firsts = [chunk.first for chunk in plan_chunks(sizes_of(table), chunk_images)]
+        with tempfile.TemporaryDirectory(prefix="rayae-") as folder:
+            listed, _ = write_listed(settings, storage.join(folder, MANIFEST), bundle.scores)
+            content, rows = listed.content_hash, listed.rows
+            if content != run.fingerprint["manifest"]:
+                in_words = changes(run.manifest, listed)
+            chunk_images = settings.chunk_images or run.record["settings"]["chunk_images"]
+            firsts = [chunk.first for chunk in listed.plan_chunks(chunk_images)]
     elif settings.chunk_images is not None:
-        firsts = [chunk.first for chunk in plan_chunks(run.manifest.sizes(), settings.chunk_images)]
+        firsts = [chunk.first for chunk in run.manifest.plan_chunks(settings.chunk_images)]
     asked = fingerprint(content, rows, bundle, firsts, settings)
     if settings.bundle is None:  # the run goes on with the cut that it was planned with, whatever the bundle has now
         asked |= {key: run.fingerprint[key] for key in ("calibration", "threshold")}
     run.refuse_other_plan(asked, in_words)
-
-
-def _list(images: str | list[str], labels: str | None, uri: str, bundle: Bundle) -> Manifest:
-    table, notes = labelled_images(images, labels)
-    for note in notes:
-        say(note)
-    refuse_reserved(results.user_columns(table.column_names), "the manifest", bundle.scores)
-    return write_manifest(table, uri)
 
 
 def _show(run: Run, statistics: Mapping[str, Any], settings: RunnerSettings) -> None:
@@ -197,7 +265,7 @@ def _show(run: Run, statistics: Mapping[str, Any], settings: RunnerSettings) -> 
     rows = [(status, f"{count:,}", f"{count / images:.2%}") for status, count in counts]
     title = f"{images:,} images, {statistics['flagged']:,} flagged as anomalies"
     show_table(title, ("status", "images", "share"), rows)
-    say(f"results: {storage.join(run.uri, 'chunks')}")
+    say(f"results: {storage.join(run.uri, CHUNKS if run.file_list() is None else RESULTS)}")
     failed = images - statistics["by_status"].get("scored", 0)
     if failed == images:
         raise TooManyFailures(

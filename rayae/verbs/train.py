@@ -23,7 +23,7 @@ from rayae.labels import labelled_images
 from rayae.loader import Loader
 from rayae.manifest import content_hash
 from rayae.preprocess import Preprocess
-from rayae.reader import Reader
+from rayae.records import fitting
 from rayae.run import differences, short_hash
 from rayae.scores import SCORE_NAMES
 from rayae.settings import TrainSettings
@@ -31,7 +31,8 @@ from rayae.splits import assign_sides
 from rayae.terminal import say
 from rayae.training import Epoch, Result, TrainingPlan, fit
 from rayae.verbs.calibrate import calibrate_on, normal_images, refuse_few, refuse_rule
-from rayae.verbs.score import decode_threads, failure_budget
+from rayae.verbs.index import selected
+from rayae.verbs.score import decode_threads, failure_budget, reader_of
 
 WORKPLACE = "training"
 PLAN = "plan.json"
@@ -86,7 +87,7 @@ def training_plan(settings: TrainSettings, preprocess: Preprocess) -> TrainingPl
 
 
 def _material(settings: TrainSettings) -> Material:
-    table, notes = labelled_images(settings.images, settings.labels)
+    table, notes = labelled_images(settings.images, settings.labels, selected(settings.select))
     for note in notes:
         say(note)
     images = normal_images(table)
@@ -144,7 +145,8 @@ def _begin(out: str, asked: Mapping[str, Any]) -> None:
     """Note the plan of the training in its folder, or refuse when another plan's checkpoints lie there."""
     uri = storage.join(out, WORKPLACE, PLAN)
     if storage.exists(uri):
-        _refuse_other(out, storage.read_json(uri), asked)
+        remedy = f"remove {storage.join(out, WORKPLACE)} to train anew"
+        _refuse_other(out, fitting(uri, storage.read_json(uri), dict, remedy), asked)
         say(f"going on with the training in {out}")
     storage.write_json(uri, asked)
 
@@ -165,8 +167,7 @@ def _fit(
     name: str,
 ) -> tuple[Result, pd.DataFrame]:
     """The trained weights, and what became of each image (`image_id`, `status`, `error`, `digest`)."""
-    reader = Reader(max_bytes=settings.reader.max_bytes)
-    loader = Loader(reader, preprocess, decode_threads(settings), digests=True)
+    loader = Loader(reader_of(settings), preprocess, decode_threads(settings), digests=True)
     if settings.placement == "inline":
         return _fit_inline(plan, loader, material, settings, folder)
     return _fit_on_ray(plan, loader, material, settings, folder, name)

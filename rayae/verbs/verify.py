@@ -3,19 +3,30 @@
 from rayae.errors import RunError
 from rayae.run import Run
 from rayae.settings import VerifySettings
-from rayae.terminal import say
+from rayae.terminal import Progress, say
 from rayae.verification import problems
 
 MOST_LINES = 20
+MANY_ROWS = 100_000
+"""Above it the check takes so long that progress is shown."""
 
 
 def verify(settings: VerifySettings) -> None:
     """Check a run against its plan; RunError, with what is wrong, when it is not whole."""
     run = Run.open(settings.run)
-    found = problems(run)
+    found = _problems(run)
     if found:
         lines = [f"  {line}" for line in found[:MOST_LINES]]
         if len(found) > MOST_LINES:
             lines.append(f"  and {len(found) - MOST_LINES:,} more")
         raise RunError(f"{run.uri} is not whole:\n" + "\n".join(lines))
-    say(f"whole: each of the {run.rows:,} images has one row in {len(run.chunks)} chunk(s) of {run.uri}")
+    listed = run.file_list()
+    files = f"{len(run.chunks)} chunk(s)" if listed is None else f"{len(listed.files)} file(s), sorted by score,"
+    say(f"whole: each of the {run.rows:,} images has one row in {files} of {run.uri}")
+
+
+def _problems(run: Run) -> list[str]:
+    if run.rows < MANY_ROWS:
+        return problems(run)
+    with Progress("verify", run.rows) as progress:
+        return problems(run, progress.advance)

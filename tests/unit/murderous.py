@@ -16,7 +16,7 @@ KILLER, SLOW, BUG = b"kill", b"slow", b"bug"
 class Murderous(Preprocess):
     """Dies of marked bytes as a decoder with a bug would; makes a pixel of the first byte of all else."""
 
-    def decode(self, data):
+    def decode(self, data, page=0):
         if data.startswith(KILLER):
             os.abort()
         if data.startswith(BUG):

@@ -4,11 +4,12 @@ import io
 import struct
 import zlib
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, features
 
 Pixels = NDArray[np.uint8]
 
@@ -70,7 +71,13 @@ def every_kind() -> dict[str, bytes]:
         "jpeg 2000": encoded(image, "JPEG2000"),
         "jpeg 2000 lossy": encoded(image, "JPEG2000", irreversible=True, quality_layers=[20]),
         "jpeg 2000 raw": encoded(image, "JPEG2000", no_jp2=True),
+        **({"avif": encoded(image, "AVIF"), "avif grey": encoded(grey, "AVIF")} if features.check("avif") else {}),
     }
+
+
+def heic(name: str = "photo") -> bytes:
+    """The picture of `every_kind` as a HEIC, which nothing here writes: `photo`, or `turned` a quarter to the right."""
+    return (Path(__file__).parent / "assets" / f"{name}.heic").read_bytes()
 
 
 def png_chunk(name: bytes, data: bytes) -> bytes:
@@ -81,6 +88,17 @@ def with_chunk(png: bytes, name: bytes, data: bytes, before_pixels: bool = True)
     """A PNG with one more chunk, after its header or before its end."""
     at = 33 if before_pixels else len(png) - 12
     return png[:at] + png_chunk(name, data) + png[at:]
+
+
+def png_of_depth(pixels: Any, depth: int, colour: int, extra: bytes = b"") -> bytes:
+    """A PNG of samples `[H, W, C]` with so many bits each, of a colour type that Pillow may not write."""
+    height, width, channels = pixels.shape
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    samples = pixels.astype(">u2").reshape(height, width * channels, 1).view(np.uint8)
+    bits = np.unpackbits(samples, axis=2)[..., 16 - depth :].reshape(height, -1)
+    rows = b"".join(b"\0" + row.tobytes() for row in np.packbits(bits, axis=1))
+    chunks = png_chunk(b"IHDR", header) + extra + png_chunk(b"IDAT", zlib.compress(rows)) + png_chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks
 
 
 def png_header(width: int, height: int) -> bytes:

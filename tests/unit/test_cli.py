@@ -7,6 +7,7 @@ import sys
 import types
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -85,11 +86,16 @@ def test_help_of_a_verb_shows_its_settings(verb: str, capsys: pytest.CaptureFixt
         (
             ["jobs/score.yaml"],
             "there is no verb 'jobs/score.yaml'; the verbs are"
-            " index, train, calibrate, score, verify, evaluate, report, demo.",
+            " index, train, calibrate, score, verify, retry, status, compact, evaluate, report, demo.",
         ),
         (
             ["verify", "R", "--workers", "3"],
             "there is no option --workers; the options are --help, --dry-run and --version,"
+            " and settings are given as key=value, without dashes.",
+        ),
+        (
+            ["index", "--updat"],
+            "there is no option --updat; the options are --help, --dry-run and --version, and of index --update,"
             " and settings are given as key=value, without dashes.",
         ),
         (["verify"], "the command line has 1 problem(s):\n  run: is required: The run directory."),
@@ -115,6 +121,9 @@ def test_what_cannot_be_asked_is_a_sentence_and_exit_code_2(
         (["calibrate", "IT", "images=x"], "bundle"),
         (["score", "IT"], "out"),
         (["verify", "IT"], "run"),
+        (["retry", "IT"], "run"),
+        (["status", "IT"], "run"),
+        (["compact", "IT"], "run"),
         (["evaluate", "run=IT"], "run"),
         (["report", "IT"], "run"),
         (["demo", "out=IT"], "out"),
@@ -151,10 +160,11 @@ def test_each_job_is_a_door_to_the_verb_of_its_name() -> None:
     assert yaml.safe_load(done.stdout)["workers"] == 8
 
 
-def test_a_verb_gets_its_settings_and_ends_with_0(verify_does: PutVerb, capsys: pytest.CaptureFixture[str]) -> None:
-    verify_does(print)
+def test_a_verb_gets_its_settings_and_ends_with_0(verify_does: PutVerb) -> None:
+    given: list[Any] = []
+    verify_does(given.append)
     assert main(["verify", "R"]) == 0
-    assert capsys.readouterr().out == "run='R'\n"
+    assert [settings.run for settings in given] == ["R"]
 
 
 @pytest.mark.parametrize(
@@ -203,3 +213,8 @@ def test_ctrl_c_ends_with_130() -> None:
         assert job.stdout.readline() == b"at work\n"
         job.send_signal(signal.SIGINT)
         assert job.wait(10) == 130
+
+
+def test_a_truth_value_may_be_given_as_an_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["index", "--update", "images=a", "out=m.parquet", "--dry-run"]) == 0
+    assert "update: true\n" in capsys.readouterr().out

@@ -1,6 +1,8 @@
 import io
 import os
+import re
 import struct
+import sys
 import warnings
 import zlib
 
@@ -10,13 +12,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from rayae.formats import MAX_SCANS
+from rayae.formats import heif
+from rayae.formats.jpeg import MAX_SCANS
 from rayae.preprocess import Picture, Preprocess
 from rayae.results import Status
-from tests.unit.pictures import encoded, every_kind, jpeg_of_size, photo, png_chunk, png_header, with_chunk
+from tests.unit.pictures import encoded, every_kind, heic, jpeg_of_size, photo, png_chunk, png_header, with_chunk
 
 PREPROCESS = Preprocess("rgb", 32, 32)
-MAGIC = {"jpeg": 3, "png": 8, "tiff": 4, "webp": 12, "bmp": 2, "gif": 6, "jpeg 2000": 12, "jpeg 2000 raw": 4}
+MAGIC = {
+    "avif": 12,
+    "jpeg": 3,
+    "png": 8,
+    "tiff": 4,
+    "webp": 12,
+    "bmp": 2,
+    "gif": 6,
+    "jpeg 2000": 12,
+    "jpeg 2000 raw": 4,
+}
 LATER_PARTS = ("gif animated",)
 """Cut after their first frame, these still have all the pixels that are looked at."""
 
@@ -155,9 +168,6 @@ def test_what_nobody_knows_shows_its_first_bytes() -> None:
 @pytest.mark.parametrize(
     ("data", "kind"),
     [
-        (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"),
-        (b"\0\0\0\x1cftypmif1\0\0\0\0", "HEIC"),
-        (b"\0\0\0\x20ftypavif\0\0\0\0", "AVIF"),
         (b"\xff\x0a\x00", "JPEG XL"),
         (b"8BPS\0\1", "Photoshop"),
         (b"P5\n4 4\n255\n", "PNM"),
@@ -165,13 +175,14 @@ def test_what_nobody_knows_shows_its_first_bytes() -> None:
     ],
 )
 def test_pictures_of_other_formats_are_unsupported(data: bytes, kind: str) -> None:
-    decoded = "JPEG, PNG, TIFF, WebP, GIF, JPEG 2000, BMP are"
+    decoded = "JPEG, PNG, TIFF, WebP, GIF, JPEG 2000, AVIF, HEIC, BMP are"
     assert refusal(data) == (Status.UNSUPPORTED, f"This is a {kind} picture, which is not decoded; {decoded}.")
 
 
 @pytest.mark.parametrize("mode", ["I", "F"])
-def test_pixels_of_32_bits_are_unsupported(mode: str) -> None:
-    said = f"The TIFF has 32-bit pixels (mode {mode}); pictures of 8 and 16 bits are decoded."
+def test_floats_and_wide_integers_are_unsupported_without_a_range(mode: str) -> None:
+    advice = "set preprocess.float_range=[low,high] to the values that become black and white"
+    said = f"The TIFF has floats or 32-bit integers (mode {mode}); {advice}."
     assert refusal(encoded(Image.new(mode, (40, 40)), "TIFF")) == (Status.UNSUPPORTED, said)
 
 
@@ -199,6 +210,13 @@ def test_a_tiff_of_unknown_compression_is_unsupported() -> None:
     )
 
 
+def resized_heif(data: bytes, width: int, height: int) -> bytes:
+    """An AVIF or HEIC whose header says another size."""
+    return re.sub(
+        rb"(ispe\0{4}).{8}", lambda found: found[1] + struct.pack(">II", width, height), data, flags=re.DOTALL
+    )
+
+
 BOMBS = {
     "png": png_header(60_000, 60_000),
     "jpeg": jpeg_of_size(every_kind()["jpeg"], 60_000, 60_000),
@@ -209,6 +227,10 @@ BOMBS = {
         struct.pack("<HHII", 256, 4, 1, 40), struct.pack("<HHII", 256, 4, 1, 9**9)
     ),
     "jpeg 2000": every_kind()["jpeg 2000"].replace(struct.pack(">II", 61, 83), struct.pack(">II", 60_000, 60_000), 1),
+    "jpeg 2000 tile": encoded(photo(61, 83), "JPEG2000", no_jp2=True, tile_size=(61, 83)).replace(
+        struct.pack(">II", 83, 61), struct.pack(">II", 60_000, 60_000)
+    ),
+    **({"avif": resized_heif(every_kind()["avif"], 16_000, 16_000)} if "avif" in every_kind() else {}),
 }
 
 
@@ -287,3 +309,57 @@ def test_a_picture_of_one_row_of_pixels_can_be_scored_when_asked() -> None:
             pixels = thin.decode(buffer.getvalue()).pixels
             assert pixels is not None
             assert np.abs(pixels.astype(int) - 128).max() <= 2
+
+
+def test_a_heic_that_is_cut_is_never_scored() -> None:
+    pytest.importorskip("pi_heif")
+    data = heic()
+    assert decode(data).status == Status.SCORED
+    for length in range(0, len(data), 60):
+        expected = Status.EMPTY if not length else Status.NOT_AN_IMAGE if length < 12 else Status.TRUNCATED
+        assert decode(data[:length]).status == expected, length
+
+
+def test_without_its_extra_a_heic_is_unsupported_and_the_extra_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pi_heif", None)
+    heif.plugin_of.cache_clear()
+    said = "This is a HEIC picture; they are decoded where rayae has its extra heic: pip install 'rayae[heic]'."
+    assert refusal(heic()) == (Status.UNSUPPORTED, said)
+    monkeypatch.undo()
+    heif.plugin_of.cache_clear()
+
+
+@pytest.mark.parametrize("brand", [b"mif1", b"msf1", b"avis"])
+def test_an_avif_is_known_by_any_of_its_brands(brand: bytes) -> None:
+    data = every_kind().get("avif")
+    if data is None:
+        pytest.skip("this Pillow decodes no AVIF")
+    assert data[4:12] == b"ftypavif"
+    assert refusal(data[:8] + brand + data[12:])[0] in (Status.SCORED, Status.TRUNCATED)
+    assert refusal(b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic")[1] != refusal(b"\0\0\0\x18ftypmif1\0\0\0\0mif1avif")[1]
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "HEIC"])
+def test_a_size_that_the_heif_libraries_refuse_is_too_large(kind: str) -> None:
+    pytest.importorskip("pi_heif")
+    data = heic() if kind == "HEIC" else every_kind().get("avif")
+    if data is None:
+        pytest.skip("this Pillow decodes no AVIF")
+    said = f"The {kind} has 60,000 x 60,000 pixels, more than its decoder takes (268,435,456)."
+    assert refusal(resized_heif(data, 60_000, 60_000)) == (Status.TOO_LARGE, said)
+
+
+def tiled_tiff(side: int) -> bytes:
+    """A TIFF of 64 x 64 grey pixels in one tile of that side, deflated, of which a few bytes are there."""
+    pixels = zlib.compress(bytes(64 * 64))
+    tags = {256: 64, 257: 64, 258: 8, 259: 8, 262: 1, 277: 1, 322: side, 323: side, 324: 200, 325: len(pixels)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    head = struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(4)
+    return head.ljust(200, b"\0") + pixels
+
+
+def test_a_small_tiff_of_huge_tiles_is_too_large() -> None:
+    said = "The TIFF has 64 x 64 pixels in tiles of 46,000 x 46,000; its decoder takes memory for whole tiles."
+    assert refusal(tiled_tiff(46_000)) == (Status.TOO_LARGE, said)
+    assert decode(tiled_tiff(64)).status == Status.SCORED
+    assert decode(tiled_tiff(4000)).status == Status.TRUNCATED

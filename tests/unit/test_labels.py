@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from rayae import labels, listing
+from rayae import labels, listing, manifest, tables
 from rayae.errors import ConfigError, DataError, RayaeError, StorageError
-from rayae.labels import attach_labels, labelled_images
+from rayae.labels import attach_labels, labelled_images, stream_labelled
 from rayae.manifest import complete, content_hash
 
 
@@ -255,3 +255,39 @@ def test_a_folder_above_the_images_says_nothing(tmp_path: Path) -> None:
     table = complete({"uri": [f"{tmp_path}/normal/parts/scratch/1.png"]})
     labelled, _ = attach_labels(table, "folder", f"{tmp_path}/normal/parts")
     assert labelled["label"].to_pylist() == ["scratch"]
+
+
+def test_labels_come_to_a_stream_as_they_come_to_its_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "TABLE_ROWS", 7)
+    monkeypatch.setattr(manifest, "BLOCK_ROWS", 5)
+    (tmp_path / "list.txt").write_text("".join(f"images/{number}.png\n" for number in range(50)))
+    rows = "".join(f"images/{number}.png,{'good' if number % 2 else 'bad'}\n" for number in range(0, 60, 3))
+    given = csv(tmp_path, f"path,label\n{rows}")
+    stream = stream_labelled(str(tmp_path / "list.txt"), given)
+    pieces = list(stream)
+    assert len(pieces) > 5
+    assert {piece.schema for piece in pieces} == {stream.schema}
+    expected = [("good" if number % 2 else "bad") if number % 3 == 0 else None for number in range(50)]
+    assert [label for piece in pieces for label in piece["label"].to_pylist()] == expected
+    assert stream.notes == [
+        "50 images listed",
+        "labels: 9 bad, 8 good; 8 of 17 mean normal (`good` or `normal`)",
+        f"33 images have no label in {given}",
+        f"3 paths in {given} name none of the images",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("uri", "label"),
+    [
+        ("s3://b/parts/good.tar!/scratch/1.png", "scratch"),
+        ("s3://b/parts/shard.tar!/1.png", "parts"),
+        ("s3://b/parts/x.parquet!/row-17", "parts"),
+        ("s3://b/parts/x.parquet!/row-17/dent/1.png", "dent"),
+        ("s3://b/parts/x.tif!/page-2", "parts"),
+        ("s3://b/good/x.zip!/a/b/1.png", "good"),
+    ],
+)
+def test_archives_are_no_folders(uri: str, label: str) -> None:
+    labelled, _ = attach_labels(complete({"uri": [uri]}), "folder", "s3://b")
+    assert labelled["label"].to_pylist() == [label]

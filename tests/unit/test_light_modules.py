@@ -2,9 +2,10 @@ import subprocess
 import sys
 
 LIGHT = """
-    bundle cli config errors evaluation exhibits findings formats histogram labels listing loader manifest page pictures
-    preprocess reader report results run settings solar_cells splits statistics storage tables terminal threshold
-    verification
+    archives bundle cli compaction comparison completeness config errors evaluation exhibits expansion filelist
+    findings folders formats histogram keyspace labels lease listing loader manifest page pictures prefixes
+    preprocess reader records report results run selection settings solar_cells sources splits statistics
+    storage tables terminal threshold verification
 """.split()
 WITHOUT_RAY = ["scorer", "scoring", "training", "history", "verbs.train", "verbs.score", "verbs.calibrate"]
 

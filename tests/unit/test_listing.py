@@ -1,22 +1,26 @@
 """What `images=` means: folders, globs, lists, manifests, and everything a file system can hold against it."""
 
+import functools
+import http.server
 import os
 import random
 import subprocess
 import sys
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import fsspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rayae import listing, storage
+from rayae import folders, listing, storage
 from rayae.errors import ConfigError, DataError, RayaeError
-from rayae.manifest import Manifest, content_hash, write_manifest
+from rayae.manifest import COLUMNS, Manifest, content_hash, write_manifest
 
 NASTY = ["new\nline", "'q\"", "é🙂", "-x", "[ab]", "~", "a b", "a::b", "%41", "*", "#?", "s3:", "=1+1", "<b>", "\u202e"]
 
@@ -305,7 +309,7 @@ def test_a_manifest_that_was_tampered_with_is_refused(tmp_path: Path, alone: boo
     pq.write_table(table.set_column(1, "uri", pa.array(["/other.png"])), path)
     kind, sentence = refusal(path if alone else [path])
     assert kind is DataError
-    assert sentence.startswith(f"the manifest {path} was changed after it was written: its rows have the hash ")
+    assert sentence.startswith(f"the manifest {path} was changed after it was written: ")
 
 
 def test_a_manifest_that_another_program_wrote_anew_is_a_list(tmp_path: Path) -> None:
@@ -345,7 +349,7 @@ def test_object_storage_is_listed_with_sizes_in_the_order_of_the_keys() -> None:
     found = [uri.rsplit("test-listing/")[1] for uri in table["uri"].to_pylist()]
     assert found == ["a.png", "b.png", "sub/c.jpg", "sub2/f.png"]
     assert table["size_bytes"].to_pylist() == [5, 5, 9, 10]
-    assert passed_over == Counter({".csv": 1, ".txt": 1, "hidden": 1})
+    assert passed_over == Counter({".csv": 1, ".txt": 1, "hidden": 2})
     assert len(listing.list_images(f"{top}/*.png")[0]) == 2
     assert len(listing.list_images(f"{top}/sub*")[0]) == 2
     assert listing.list_images(f"{top}/a.png")[0]["size_bytes"].to_pylist() == [5]
@@ -357,3 +361,46 @@ def test_object_storage_is_listed_with_sizes_in_the_order_of_the_keys() -> None:
 def test_a_hundred_thousand_lines_take_a_moment(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("".join(f"sub/{number}.png\n" for number in range(100_000)))
     assert len(listing.list_images(str(tmp_path / "list.txt"))[0]) == 100_000
+
+
+def test_names_with_one_hash_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "_hashes", lambda uris: np.zeros(len(uris), np.int64))
+    touch(tmp_path, "a/1.png", "b/2.png", "b/3.png")
+    assert names([f"{tmp_path}/a", f"{tmp_path}/b"], tmp_path) == ["a/1.png", "b/2.png", "b/3.png"]
+    assert refusal([f"{tmp_path}/a", f"{tmp_path}/b", f"{tmp_path}/b/2.png"])[1].startswith(
+        f"images names 1 image(s) more than once, the first is {tmp_path}/b/2.png; "
+    )
+
+
+def test_a_stream_gives_tables_of_one_schema_and_can_be_listed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folders, "TABLE_ROWS", 3)
+    touch(tmp_path, *(f"in/{number}.png" for number in range(8)), "in/notes.txt")
+    (tmp_path / "list.csv").write_text("path,line\na.png,7\n")
+    stream = listing.stream_images([str(tmp_path / "in"), str(tmp_path / "list.csv")])
+    for _ in range(2):
+        tables = list(stream)
+        assert [table.num_rows for table in tables] == [3, 3, 2, 1]
+        assert {table.schema for table in tables} == {stream.schema}
+        assert stream.passed_over == Counter({".txt": 1})
+    assert [*stream.schema.names] == [name for name in COLUMNS.names if name != "image_id"] + ["line"]
+
+
+@pytest.fixture
+def website(tmp_path: Path) -> Iterator[str]:
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_lists_on_a_web_server_and_names_of_images_there_are_taken_but_no_folders(tmp_path: Path, website: str) -> None:
+    (tmp_path / "list.csv").write_text("uri,line\na.png,1\nhttps://host/b?c=%20#d,2\n")
+    found = names([f"{website}/list.csv", f"{website}/x/[1].png?size=large"], tmp_path)
+    assert found == [f"{website}/a.png", "https://host/b?c=%20#d", f"{website}/x/[1].png?size=large"]
+    assert refusal(f"{website}/x/") == (
+        ConfigError,
+        f"images={website}/x/: a web server cannot be listed; give a list of addresses (.txt, .csv, .jsonl).",
+    )

@@ -10,7 +10,7 @@ import pytest
 
 from rayae.errors import ClusterError
 from rayae.loader import Loaded, Loader, digest_of
-from rayae.reader import Reader
+from rayae.reader import Image, Reader
 from tests.unit.murderous import BUG, KILLER, MURDEROUS, SLOW
 from tests.unit.small_things import GREY, manifest_of, save_pictures
 
@@ -26,7 +26,7 @@ def loader(preprocess=GREY, **changed):
     return replace(Loader(Reader(), preprocess, threads=3), **changed)
 
 
-REFUSED = Reader().read("/nothing/here")
+REFUSED = Reader().read(Image("/nothing/here"))
 both = pytest.mark.parametrize("isolated", [False, True], ids=["threads", "isolated"])
 
 
@@ -117,7 +117,7 @@ def test_a_bug_in_the_decoder_is_raised_and_leaves_no_thread(tmp_path, isolated)
 def test_few_pictures_are_held_when_they_are_large(tmp_path, monkeypatch):
     monkeypatch.setattr("rayae.loader.AHEAD_BYTES", 8 * 32 * 32)
     started = []
-    monkeypatch.setattr(Reader, "read", lambda reader, uri, *about: started.append(uri) or REFUSED)
+    monkeypatch.setattr(Reader, "read", lambda reader, image, stop: started.append(image) or REFUSED)
     loading = loader().load(manifest_of([str(number) for number in range(100)]))
     next(loading)
     time.sleep(0.05)

@@ -1,13 +1,15 @@
 """The manifest: its hash, its file, the chunks it is cut into, and what differs between two of them."""
 
 import datetime
+import gc
 import json
+import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 
 from rayae import manifest, storage
 from rayae.errors import DataError
-from rayae.manifest import Chunk, Manifest, changes, chunks_at, complete, content_hash, plan_chunks, write_manifest
+from rayae.manifest import Chunk, Manifest, chunks_at, complete, content_hash, plan_chunks, write_manifest
 
 SIZES = st.lists(st.integers(0, 2 * manifest.CHUNK_COST_BYTES), max_size=400)
 
@@ -26,7 +28,8 @@ def images(count: int, **columns: Any) -> pa.Table:
 
 def test_a_manifest_has_all_columns_and_numbers_its_rows() -> None:
     table = images(3, group=pa.array(["007", None, ""]), weight=pa.array([1.5, None, 2]))
-    assert table.column_names == ["image_id", "uri", "size_bytes", "etag", "label", "group", "split", "weight"]
+    assert table.column_names == [*manifest.COLUMNS.names, "weight"]
+    assert ",".join(table.column_names[1:9]) == "uri,size_bytes,etag,container,place,label,group,split"
     assert table["image_id"].to_pylist() == [0, 1, 2]
     assert table["group"].to_pylist() == ["007", None, ""]
     assert table["label"].to_pylist() == [None, None, None]
@@ -129,10 +132,11 @@ def test_any_range_of_rows_is_the_slice_of_the_whole(
 
 
 def test_row_groups_are_small_enough_that_a_chunk_reads_a_part(tmp_path: Path) -> None:
-    opened = write_manifest(images(20_000, size_bytes=pa.array([None, *range(1, 20_000)])), str(tmp_path / "m.parquet"))
-    assert pq.ParquetFile(opened.uri).num_row_groups == 3
-    assert opened.read(8_190, 4)["image_id"].to_pylist() == [8190, 8191, 8192, 8193]
-    assert opened.sizes().tolist() == [manifest.UNKNOWN_SIZE_BYTES, *range(1, 20_000)]
+    table = images(70_000, size_bytes=pa.array([None, *range(1, 70_000)]))
+    opened = write_manifest(table, str(tmp_path / "m.parquet"))
+    assert [opened.footer.row_group(number).num_rows for number in range(3)] == [32_768, 32_768, 70_000 - 2 * 32_768]
+    assert opened.read(32_766, 4)["image_id"].to_pylist() == [32_766, 32_767, 32_768, 32_769]
+    assert opened.sizes().tolist() == [manifest.UNKNOWN_SIZE_BYTES, *range(1, 70_000)]
 
 
 def test_a_parquet_file_that_is_no_manifest_is_refused(tmp_path: Path) -> None:
@@ -156,31 +160,46 @@ def test_a_file_that_is_no_parquet_is_refused(tmp_path: Path, data: bytes) -> No
         Manifest.open(str(path))
 
 
-@pytest.mark.parametrize("about", [b"{", b"[]", b"{}", b"\xff"])
-def test_metadata_that_was_tampered_with_makes_it_no_manifest(about: bytes) -> None:
-    schema = images(1).schema.with_metadata({manifest.METADATA_KEY: about})
-    assert manifest.about_manifest(schema) is None
+@pytest.mark.parametrize("about", [b"{", b"[]", b"{}", b"\xff", b"7"])
+def test_metadata_that_was_tampered_with_makes_it_no_manifest(tmp_path: Path, about: bytes) -> None:
+    path = str(tmp_path / "m.parquet")
+    pq.write_table(images(1).replace_schema_metadata({manifest.METADATA_KEY: about}), path)
+    assert not manifest.is_manifest(path)
 
 
 def test_a_manifest_of_a_later_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "m.parquet"
-    about = json.dumps({"schema_version": 2, "content_hash": "x", "rows": 1}).encode()
+    about = json.dumps({"schema_version": 3, "content_hash": "x", "rows": 1}).encode()
     pq.write_table(images(1).replace_schema_metadata({manifest.METADATA_KEY: about}), path)
     with pytest.raises(DataError) as error:
         Manifest.open(str(path))
-    assert str(error.value) == f"{path} has the schema version 2, this rayae reads 1."
+    assert str(error.value) == f"{path} has the schema version 3, this rayae reads 2."
 
 
 def test_a_manifest_whose_rows_were_changed_is_refused(tmp_path: Path) -> None:
     written = write_manifest(images(3), str(tmp_path / "m.parquet"))
-    table = pq.read_table(written.uri)
-    pq.write_table(table.set_column(4, "label", pa.array(["good"] * 3)), written.uri)
+    table, about = pq.read_table(written.uri), pq.read_metadata(written.uri).metadata
+    changed = table.set_column(table.column_names.index("label"), "label", pa.array(["good"] * 3))
+    with pq.ParquetWriter(written.uri, changed.schema) as writer:
+        writer.write_table(changed)
+        writer.add_key_value_metadata({manifest.CONTENT_KEY: about[manifest.CONTENT_KEY]})
     with pytest.raises(DataError) as error:
-        Manifest.open(written.uri).read_unchanged()
+        list(Manifest.open(written.uri).batches())
     found = content_hash(pq.read_table(written.uri))[:12]
     assert str(error.value) == (
         f"the manifest {written.uri} was changed after it was written: its rows have the hash {found}, "
         f"it says {written.content_hash[:12]}; write a new one with `rayae index`."
+    )
+
+
+def test_a_manifest_that_another_program_wrote_anew_is_refused(tmp_path: Path) -> None:
+    written = write_manifest(images(3), str(tmp_path / "m.parquet"))
+    pq.write_table(pq.read_table(written.uri), written.uri)
+    with pytest.raises(DataError) as error:
+        Manifest.open(written.uri)
+    assert str(error.value) == (
+        f"the manifest {written.uri} was changed after it was written: the program that wrote it anew left out the "
+        "hash of its rows; write a new one with `rayae index`."
     )
 
 
@@ -244,40 +263,63 @@ def test_the_golden_cut_of_a_small_archive_does_not_move() -> None:
     assert plan_chunks(sizes, None) == [Chunk(0, 0, 26), Chunk(1, 26, 14)]
 
 
-def test_equal_listings_have_no_changes() -> None:
-    table = images(3, size_bytes=pa.array([1, None, 3]), x=pa.array([1.0, float("nan"), None]))
-    assert changes(table, table) == []
-    assert changes(images(0), images(0)) == []
+@given(SIZES, st.integers(1, 150))
+def test_chunks_are_cut_alike_from_all_sizes_and_from_parts_of_them(sizes: list[int], part: int) -> None:
+    whole = np.array(sizes, dtype=np.int64)
+    parts = [whole[first : first + part] for first in range(0, len(sizes), part)]
+    assert manifest._plan(lambda: iter(parts), len(sizes), None) == plan_chunks(whole, None)
 
 
-def test_changes_are_told_in_words() -> None:
-    was = images(
-        5, size_bytes=pa.array([1, 2, None, 4, 5]), label=pa.array(["a", None, None, "d", None]), x=pa.array(range(5))
-    )
-    now = was.slice(1).set_column(2, "size_bytes", pa.array([2, 3, 40, 5]))
-    now = now.set_column(4, "label", pa.array(["b", None, "d", None])).rename_columns({"x": "y"})
-    now = pa.concat_tables([now, now.slice(0, 1).set_column(1, "uri", pa.array(["/data/new.png"]))])
-    assert changes(was, now) == [
-        "1 image(s) new, the first is /data/new.png",
-        "1 image(s) gone, the first is /data/000000.png",
-        "2 image(s) changed in size or time, the first is /data/000002.png",
-        "1 image(s) labelled otherwise, the first is /data/000001.png",
-        "columns of your own that are new: y",
-        "columns of your own that are gone: x",
-    ]
+def test_a_manifest_plans_its_chunks_as_its_sizes_say(tmp_path: Path) -> None:
+    sizes = [(row * 7919) % 3_000_000 for row in range(100_000)]
+    opened = write_manifest(images(100_000, size_bytes=pa.array(sizes)), str(tmp_path / "m.parquet"))
+    for chunk_images in (None, 1000):
+        assert opened.plan_chunks(chunk_images) == plan_chunks(np.array(sizes, dtype=np.int64), chunk_images)
 
 
-def test_another_order_is_a_change() -> None:
-    table = images(3)
-    assert changes(table, table.take([1, 0, 2])) == ["the images stand in another order"]
-    assert changes(table, table.filter(pc.equal(table["image_id"], 1))) == [
-        "2 image(s) gone, the first is /data/000000.png"
-    ]
+@given(st.lists(st.integers(0, 9), max_size=8), st.integers(1, 7))
+def test_tables_are_regrouped_without_losing_a_row(rows: list[int], size: int) -> None:
+    whole = images(sum(rows))
+    firsts = np.concatenate([[0], np.cumsum(rows)]).tolist()
+    tables = [whole.slice(first, count) for first, count in zip(firsts, rows, strict=False)]
+    found = list(manifest.regrouped(tables, size))
+    assert [table.num_rows for table in found[:-1]] == [size] * (len(found) - 1)
+    assert all(table.num_rows for table in found)
+    assert [row for table in found for row in table["image_id"].to_pylist()] == list(range(sum(rows)))
 
 
-def test_wholly_other_listings_are_new_and_gone() -> None:
-    other = images(2).set_column(1, "uri", pa.array(["/x", "/y"]))
-    assert changes(images(3), other) == [
-        "2 image(s) new, the first is /x",
-        "3 image(s) gone, the first is /data/000000.png",
-    ]
+def test_a_stream_is_written_as_its_whole_would_be(tmp_path: Path) -> None:
+    whole = images(150_000, group=pa.array([str(row % 7) for row in range(150_000)]))
+    parts = [whole.slice(first, 40_000).drop_columns("image_id") for first in range(0, 150_000, 40_000)]
+    one = write_manifest(whole, str(tmp_path / "one.parquet"))
+    other = write_manifest(iter(parts), str(tmp_path / "other.parquet"), made_from={"images": "x"})
+    assert (one.rows, one.content_hash) == (other.rows, other.content_hash)
+    assert Manifest.open(other.uri).made_from == {"images": "x"}
+    assert Manifest.open(other.uri).read_unchanged() == whole
+    assert [table.num_rows for table in Manifest.open(other.uri).batches()] == [65_536, 65_536, 18_928]
+
+
+def test_nothing_appears_when_the_images_of_a_manifest_cannot_all_be_listed(tmp_path: Path) -> None:
+    def broken() -> Iterator[pa.Table]:
+        yield images(100_000)
+        raise DataError("the listing broke.")
+
+    with pytest.raises(DataError, match="the listing broke"):
+        write_manifest(broken(), str(tmp_path / "m.parquet"))
+    gc.collect()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_manifest_travels_without_its_footer_and_reads_it_once(tmp_path: Path) -> None:
+    opened = write_manifest(images(10), str(tmp_path / "m.parquet"))
+    travelled = pickle.loads(pickle.dumps(opened))
+    assert opened.read(2, 3) == travelled.read(2, 3)
+    assert "footer" not in pickle.loads(pickle.dumps(travelled)).__dict__
+    assert travelled.footer is travelled.footer
+
+
+def test_the_schema_of_a_manifest_is_that_of_its_rows(tmp_path: Path) -> None:
+    times = pa.array([datetime.datetime(2026, 1, 2), None], pa.timestamp("ms", "Europe/Berlin"))
+    opened = write_manifest(images(2, time=times, small=pa.array([1, 2], pa.uint8())), str(tmp_path / "m.parquet"))
+    assert opened.schema == opened.read().schema
+    assert Manifest.open(opened.uri).schema.field("time").type == times.type

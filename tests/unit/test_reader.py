@@ -12,15 +12,19 @@ import fsspec
 import pytest
 
 from rayae.errors import ConfigError
-from rayae.reader import Reader
+from rayae.reader import Fetched, Image, Reader
 from rayae.results import Status
 
-READER = Reader()
+READER = Reader(deadline_s=0.05)
+
+
+def read(uri: str, size_bytes: int | None = None, etag: str | None = None, reader: Reader = READER) -> Fetched:
+    return reader.read(Image(uri, size_bytes, etag))
 
 
 def refusal(uri: str, reader: Reader = READER, **listed: Any) -> tuple[Status, str | None]:
     """Read what cannot be read, and hold what is true of every refusal."""
-    fetched = reader.read(uri, **listed)
+    fetched = reader.read(Image(uri, **listed))
     assert fetched.data is None
     assert fetched.error is not None
     assert fetched.error.isprintable()
@@ -49,16 +53,16 @@ def test_a_file_is_read(tmp_path: Path) -> None:
     path.write_bytes(b"some bytes")
     etag = f"{path.stat().st_mtime_ns:x}"
     for uri in (str(path), path.as_uri()):
-        fetched = READER.read(uri, 10, etag)
+        fetched = read(uri, 10, etag)
         assert (fetched.data, fetched.status, fetched.error, fetched.size_bytes) == (b"some bytes", "scored", None, 10)
-    assert READER.read(str(path)).data == b"some bytes"
+    assert read(str(path)).data == b"some bytes"
 
 
 @pytest.mark.parametrize("name", ["a b#c?d%20é.png", "new\nline", "100%", "caf\udce9"])
 def test_a_file_uri_may_be_percent_encoded(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"x")
-    assert READER.read("file://" + quote(os.fsencode(tmp_path / name))).data == b"x"
-    assert READER.read(str(tmp_path / name)).data == b"x"
+    assert read("file://" + quote(os.fsencode(tmp_path / name))).data == b"x"
+    assert read(str(tmp_path / name)).data == b"x"
 
 
 def test_what_is_not_there_is_missing(tmp_path: Path) -> None:
@@ -112,7 +116,7 @@ def test_a_file_and_a_folder_without_permission_are_forbidden(tmp_path: Path) ->
 def test_an_empty_file_is_empty(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     assert refusal(str(tmp_path / "empty")) == (Status.EMPTY, "The file has no bytes.")
-    assert READER.read(str(tmp_path / "empty")).size_bytes == 0
+    assert read(str(tmp_path / "empty")).size_bytes == 0
 
 
 def test_a_large_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
@@ -120,9 +124,9 @@ def test_a_large_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
         file.truncate(10**13)  # sparse: ten terabytes that take no disk, and no memory may hold
     said = (Status.TOO_LARGE, "The file has more than reader.max_bytes=268,435,456 bytes.")
     assert refusal(str(tmp_path / "large")) == said
-    assert READER.read(str(tmp_path / "large")).size_bytes == 10**13
+    assert read(str(tmp_path / "large")).size_bytes == 10**13
     (tmp_path / "ten").write_bytes(b"x" * 10)
-    assert Reader(max_bytes=10).read(str(tmp_path / "ten")).data == b"x" * 10
+    assert read(str(tmp_path / "ten"), reader=Reader(max_bytes=10)).data == b"x" * 10
     assert refusal(str(tmp_path / "ten"), Reader(max_bytes=9))[0] == Status.TOO_LARGE
 
 
@@ -144,7 +148,7 @@ def test_a_lack_of_file_handles_is_not_blamed_on_the_image(tmp_path: Path) -> No
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
     try:
         with pytest.raises(OSError, match="Too many open files"):
-            READER.read(str(tmp_path / "a"))
+            read(str(tmp_path / "a"))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
@@ -161,7 +165,7 @@ def memory() -> Iterator[fsspec.AbstractFileSystem]:
 @pytest.mark.usefixtures("memory")
 def test_an_object_is_read() -> None:
     for size in (None, 10):
-        fetched = READER.read("memory://shelf/a.png", size, "ignored")
+        fetched = read("memory://shelf/a.png", size, "ignored")
         assert (fetched.data, fetched.status, fetched.size_bytes) == (b"some bytes", Status.SCORED, 10)
 
 
@@ -250,16 +254,16 @@ def test_what_storage_answers_becomes_a_status(broken: type[Broken], error: Exce
 def test_missing_credentials_are_not_blamed_on_the_image(broken: type[Broken], error: Exception) -> None:
     broken.error = error
     with pytest.raises(ConfigError, match=r"^broken://shelf/a\.png cannot be read \(.*\); set the credentials of its"):
-        READER.read("broken://shelf/a.png")
+        read("broken://shelf/a.png")
 
 
 @pytest.mark.parametrize("error", [KeyError("x"), AttributeError("x"), OSError(errno.EMFILE, "Too many open files")])
 def test_our_own_faults_are_not_blamed_on_the_image(broken: type[Broken], error: Exception) -> None:
     broken.error = error
     with pytest.raises(type(error)):
-        READER.read("broken://shelf/a.png")
+        read("broken://shelf/a.png")
 
 
 def test_an_unknown_scheme_is_a_mistake_of_the_asker() -> None:
     with pytest.raises(ConfigError, match=r"^nowhere://a/b\.png cannot be read: Protocol not known: nowhere\.$"):
-        READER.read("nowhere://a/b.png")
+        read("nowhere://a/b.png")

@@ -59,7 +59,7 @@ def test_what_is_left_is_the_plan_less_the_files(tmp_path: Path) -> None:
     (tmp_path / "chunks" / "chunk-000009.parquet").write_bytes(b"of another plan")
     assert [chunk.number for chunk in run.chunks_left()] == [0, 2]
     assert run.result_files() == [run.chunk_uri(1)]
-    assert run.strange_files() == ["chunk-000009.parquet"]
+    assert run.strange_files() == ["chunks/chunk-000009.parquet"]
     assert Run.open(str(tmp_path)).chunks_left() == run.chunks_left()
     Path(run.chunk_uri(1)).unlink()
     assert len(run.chunks_left()) == 3
@@ -127,9 +127,7 @@ def test_chunk_files_with_other_columns_are_told(tmp_path: Path) -> None:
     write_chunk(run, run.chunks[1], scored(run, run.chunks[1]).drop_columns("weight"))
     with pytest.raises(RunError) as error:
         run.results()
-    assert str(error.value) == (
-        f"the chunk files of {run.uri} differ in their columns; `rayae verify {run.uri}` says where."
-    )
+    assert str(error.value) == (f"the files of {run.uri} differ in their columns; `rayae verify {run.uri}` says where.")
 
 
 def test_every_flipped_byte_of_the_rows_is_found_or_changes_nothing(tmp_path: Path) -> None:
@@ -255,6 +253,6 @@ def test_of_two_plans_that_begin_at_once_the_second_is_refused(tmp_path: Path) -
 
 def test_a_damaged_note_of_the_chunk_in_hand_stops_nobody(tmp_path: Path) -> None:
     run = plan(tmp_path)
-    for text in ("[]", "{}", "null", '{"chunk": null}'):
+    for text in ("[]", "{}", "null", '{"chunk": null}', "", '{"chunk'):
         (tmp_path / "in_hand.json").write_text(text)
         assert run.died_over() is None

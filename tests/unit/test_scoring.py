@@ -180,8 +180,7 @@ def test_a_run_keeps_its_threshold_when_the_bundle_is_calibrated_anew(run_and_pl
 
 def test_a_worker_refuses_another_model_than_that_of_the_plan(run_and_plan, bundle):
     run, plan = run_and_plan
-    record = {key: value for key, value in run.record.items() if key not in ("rayae", "created")}
-    other = record | {"fingerprint": run.fingerprint | {"bundle": "another"}}
+    other = {**run.record, "fingerprint": run.fingerprint | {"bundle": "another"}}
     storage.write_json(storage.join(run.uri, "run.json"), other)
     with pytest.raises(RunError) as refused:
         ChunkScorer(plan)

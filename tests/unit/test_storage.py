@@ -220,7 +220,7 @@ def test_an_object_store_holds_the_same_contract() -> None:
         assert file.read() == b"wo"
     with pytest.raises(StorageError) as error:
         storage.read_bytes(f"{place}/gone")
-    assert str(error.value) == f"cannot read {place}/gone: there is no such file or directory."
+    assert str(error.value) == f"cannot read {place}/gone: there is no such bucket or object."
     storage.remove(place)
     assert not storage.exists(place)
 

@@ -1,12 +1,16 @@
 """Tables that people bring: encodings, separators, types, and what is refused."""
 
 import datetime
+import json
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from rayae import tables
 from rayae.errors import DataError
@@ -29,7 +33,7 @@ def refusal(path: str) -> str:
     [
         b"a.png\nsub/b.png\n/x/c.png\ns3://bucket/d.png\n",
         b"\xef\xbb\xbfa.png\r\nsub/b.png\r\n\r\n/x/c.png\r\ns3://bucket/d.png",
-        b"\n\n  a.png\t\n./sub/../sub/b.png\n/x//c.png\n   \ns3://bucket/d.png/\n\n",
+        b"\n\n  a.png\t\n./sub/../sub/b.png\n/x//c.png\n   \ns3://bucket/d.png\n\n",
     ],
 )
 def test_a_text_list_is_read_whatever_its_line_ends_marks_and_blanks(tmp_path: Path, text: bytes) -> None:
@@ -185,3 +189,118 @@ def test_a_parquet_that_is_damaged_is_refused(tmp_path: Path) -> None:
     data = Path(path).read_bytes()
     Path(path).write_bytes(data[: len(data) // 2])
     assert refusal(path).startswith(f"{path} cannot be read as Parquet (")
+
+
+def test_json_lines_keep_known_columns_as_text_and_give_others_the_type_of_their_values(tmp_path: Path) -> None:
+    lines = [
+        '\ufeff{"uri": "s3://b/a b.png", "label": 0, "group": "007", "n": 1, "ok": true, "size_bytes": 10}',
+        "",
+        '{"uri": "c.png", "label": "x", "n": 2.5, "note": "é\\n\\u4e2d"}\r',
+    ]
+    for name in ("list.jsonl", "list.ndjson"):
+        found = tables.read_images(written(tmp_path, name, "\n".join(lines)))
+        assert found.to_pylist() == [
+            {
+                "uri": "s3://b/a b.png",
+                "label": "0",
+                "group": "007",
+                "n": 1.0,
+                "ok": True,
+                "size_bytes": 10,
+                "note": None,
+            },
+            {"uri": f"{tmp_path}/c.png", "label": "x", "group": None, "n": 2.5, "ok": None, "size_bytes": None}
+            | {"note": "é\n中"},
+        ]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            '{"uri": "a"}\n{"uri": "b"\n',
+            "{}: line 2 is no JSON in UTF-8 (Expecting ',' delimiter: line 2 column 1 (char 12)).",
+        ),
+        ('["a.png"]\n', '{}: line 1 is no JSON object; each line is one, as {{"uri": "a.png"}}.'),
+        ('{"name": "a"}\n', "images={} has no column `uri` or `path`; its columns are name."),
+        ('{"uri": "a"}\n{"uri": ""}\n{"x": 1}\n', "images={}: the column `uri` has 2 empty value(s)."),
+        (
+            '{"uri": "a", "x": {"y": 1}}\n',
+            "{}: the column 'x' has the type struct<y: int64>; leave it out: a column of your own holds text, numbers, "
+            "dates or truth values.",
+        ),
+    ],
+)
+def test_json_lines_that_are_no_list_are_refused_with_the_reason(tmp_path: Path, text: str, sentence: str) -> None:
+    path = written(tmp_path, "list.jsonl", text)
+    assert refusal(path) == sentence.format(path)
+
+
+@pytest.mark.parametrize(
+    "text", ['{"uri": "a", "x": 1}\n{"uri": "b", "x": "y"}', '{"uri": "a", "x": 99999999999999999999}']
+)
+def test_json_values_of_several_types_are_refused(tmp_path: Path, text: str) -> None:
+    path = written(tmp_path, "list.jsonl", text)
+    assert refusal(path).startswith(f"{path}: the column 'x' has values of several types (")
+
+
+HARD_KEYS = [
+    *(" a b.png", "ü.png", "中文/图.png", "🙂.png", "a+b.png", "100%.png", "%41%2F.png", "q?x=1&y#z.png", "'\"\\.png"),
+    *("a//b.png", "//", "./../x.png", "~/a.png", "new\nline.png", "a/", ",;\t.png", "k" * 1000 + ".png", "\u202e.png"),
+]
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_keys_of_object_storage_survive_a_list_as_they_stand(tmp_path: Path, ending: str) -> None:
+    uris = [f"s3://bucket/{key}" for key in HARD_KEYS] + ["https://host/a b?x=%20#y"]
+    path = tmp_path / f"list.{ending}"
+    if ending == "csv":
+        pa.csv.write_csv(pa.table({"uri": uris}), path)
+    elif ending == "jsonl":
+        path.write_text("".join(json.dumps({"uri": uri}) + "\n" for uri in uris))
+    else:
+        pq.write_table(pa.table({"uri": uris}), path)
+    assert tables.read_images(str(path))["uri"].to_pylist() == uris
+
+
+def test_keys_survive_a_text_list_but_for_newlines_and_blanks_at_their_ends(tmp_path: Path) -> None:
+    uris = [f"s3://bucket/{key}" for key in HARD_KEYS if "\n" not in key]
+    assert tables.read_images(written(tmp_path, "list.txt", "\n".join(uris)))["uri"].to_pylist() == uris
+
+
+KEY = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
+OWN = st.one_of(st.none(), st.text(st.characters(codec="utf-8", exclude_characters="\r\0"), max_size=5))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@given(rows=st.lists(st.tuples(KEY, OWN), min_size=1, max_size=8))
+def test_any_key_and_any_text_come_back_from_json_lines_and_parquet(
+    tmp_path: Path, rows: list[tuple[str, str | None]]
+) -> None:
+    uris, own = [f"gs://bucket/{key}" for key, _ in rows], [text for _, text in rows]
+    lines = "\n".join(json.dumps({"uri": uri, "own": text}) for uri, text in zip(uris, own, strict=True))
+    (tmp_path / "list.jsonl").write_text(lines)
+    pq.write_table(pa.table({"uri": uris, "own": pa.array(own, pa.string())}), tmp_path / "list.parquet")
+    for name in ("list.jsonl", "list.parquet"):
+        found = tables.read_images(str(tmp_path / name))
+        assert found["uri"].to_pylist() == uris
+        assert found["own"].to_pylist() == own
+
+
+def test_a_large_parquet_list_is_read_in_parts(tmp_path: Path) -> None:
+    path = str(tmp_path / "list.parquet")
+    pq.write_table(pa.table({"uri": [f"s3://b/{number}" for number in range(150_000)]}), path)
+    sizes = [table.num_rows for table in tables.open_list(path).read()]
+    assert sum(sizes) == 150_000
+    assert max(sizes) <= 65_536
+
+
+def test_places_in_archives_come_back_from_a_list_and_a_column_of_that_name_is_refused(tmp_path: Path) -> None:
+    text = "uri,container,place\ns3://b/x.tar!/a.png,s3://b/x.tar,tar:512\ns3://b/c.png,,\n"
+    found = tables.read_images(written(tmp_path, "list.csv", text))
+    assert found["place"].to_pylist() == ["tar:512", None]
+    path = written(tmp_path, "own.csv", "uri,place\na.png,hall 3\n")
+    assert refusal(path) == (
+        f"images={path}: the columns `container` and `place` say where in an archive an image lies, and None and "
+        "'hall 3' do not; give columns of your own other names."
+    )

@@ -88,3 +88,15 @@ def test_progress_on_a_terminal_is_a_bar_that_takes_no_note_for_markup(monkeypat
     assert "10 of 10 images" in screen.getvalue()
     assert "[/red] 1 failed" in screen.getvalue()
     assert "[x]" in screen.getvalue()
+
+
+def test_progress_without_a_total_tells_what_is_done_and_how_fast(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(terminal, "SECONDS_BETWEEN_LINES", 0.0)
+    with terminal.Progress("list", None) as progress:
+        progress.advance(1000)
+        progress.advance(2000)
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == "list: 1,000 images"
+    assert re.fullmatch(r"list: 3,000 images, [0-9,]+ images/s", second)

@@ -13,7 +13,7 @@ from rayae.errors import DataError, RunError
 from rayae.manifest import complete, plan_chunks, sizes_of, write_manifest
 from rayae.preprocess import Preprocess
 from rayae.results import PIXEL_STATISTICS, Judge, Outcome, Status, chunk_bytes, result_table, summarise
-from rayae.run import Run
+from rayae.run import Run, total
 from rayae.settings import EvaluateSettings, RunnerSettings
 from rayae.threshold import fixed
 from rayae.verbs.evaluate import evaluate
@@ -78,7 +78,7 @@ def score(folder: Path, judging: Bundle, labels: list[str | None], out: str = "r
     table = result_table(images, outcome, Judge("mse", judging.bundle_id, judging.threshold, judging.calibration))
     data = chunk_bytes(table, summarise(0, table, {}), made.record["fingerprint_hash"])
     storage.write_bytes(made.chunk_uri(0), data)
-    made.finish({})
+    made.finish(total(made.summaries()) | {"wall_seconds": 1.0, "images_per_second": 8.0})
     return made
 
 

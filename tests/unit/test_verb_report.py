@@ -11,7 +11,7 @@ from rayae.bundle import Bundle
 from rayae.manifest import complete, plan_chunks, sizes_of, write_manifest
 from rayae.preprocess import Preprocess
 from rayae.results import PIXEL_STATISTICS, Judge, Outcome, Status, chunk_bytes, result_table, summarise
-from rayae.run import Run
+from rayae.run import Run, total
 from rayae.settings import ReportSettings, RunnerSettings
 from rayae.threshold import conformal
 from rayae.verbs.report import report
@@ -68,7 +68,7 @@ def run(tmp_path: Path, calibrated: Bundle) -> Run:
     table = result_table(images, Outcome(status, error, [40] * 5, [40] * 5, sizes, scores), judge)
     data = chunk_bytes(table, summarise(0, table, {"model": 1.0}), made.record["fingerprint_hash"])
     storage.write_bytes(made.chunk_uri(0), data)
-    made.finish({"seconds": {"model": 1.0}, "wall_seconds": 1.0, "images_per_second": 5.0})
+    made.finish(total(made.summaries()) | {"wall_seconds": 1.0, "images_per_second": 5.0})
     return made
 
 

@@ -104,3 +104,16 @@ def test_another_cut_is_not_ignored_on_a_finished_training(
     assert main([*words, *SMALL_TRAINING, "alpha=0.2"]) == 1
     said = capsys.readouterr().err
     assert f"error: {bundle} was calibrated otherwise (alpha: the run has 0.05, asked is 0.2); `rayae calibrate" in said
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "3", '"plan"'])
+def test_a_damaged_plan_of_a_training_is_a_sentence(
+    pictures: Path, tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = tmp_path / "bundle" / "training" / "plan.json"
+    plan.parent.mkdir(parents=True)
+    plan.write_text(text)
+    assert train(pictures, tmp_path / "bundle", "labels=folder") == 1
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert said.startswith(f"error: {plan} is damaged or was changed by hand: it is {text}")
+    assert said.endswith(f"; remove {plan.parent} to train anew.")

@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rayae import storage
+from rayae import compaction, completeness, manifest, storage
 from rayae.errors import RunError
 from rayae.manifest import complete, write_manifest
+from rayae.results import summarise
 from rayae.run import Run, short_hash
 from rayae.settings import VerifySettings
 from rayae.verbs.verify import verify
@@ -50,7 +51,10 @@ def test_a_whole_run_has_no_problems(tmp_path: Path) -> None:
 
 def test_a_missing_chunk_file_is_found(run: Run) -> None:
     Path(run.chunk_uri(1)).unlink()
-    assert problems(run) == ["4 of 10 rows are missing, in 1 chunk(s): chunk-000001.parquet."]
+    assert problems(run) == [
+        "4 of 10 rows are missing, in 1 chunk(s): chunk-000001.parquet; the first: 4 (/data/4.png), 5 (/data/5.png), "
+        "6 (/data/6.png)."
+    ]
 
 
 def test_a_truncated_chunk_file_is_found(run: Run) -> None:
@@ -97,8 +101,8 @@ def test_a_chunk_of_another_plan_is_found(run: Run) -> None:
 def test_a_chunk_file_under_the_name_of_no_chunk_is_found(run: Run) -> None:
     storage.write_bytes(f"{run.uri}/chunks/chunk-000003 (copy).parquet", storage.read_bytes(run.chunk_uri(1)))
     assert problems(run) == [
-        "1 file(s) in chunks/ are none of the plan's, the first is chunk-000003 (copy).parquet; remove them, since "
-        "whoever reads the folder reads them too."
+        "1 file(s) among the results are none of the run's, the first is chunks/chunk-000003 (copy).parquet; remove "
+        "them, since whoever reads the folder reads them too."
     ]
 
 
@@ -209,7 +213,7 @@ def test_an_edited_manifest_is_found(run: Run) -> None:
     table = pq.read_table(path)
     pq.write_table(table.set_column(4, "label", pa.array(["good"] * 10)), path)
     (problem,) = problems(run)
-    assert problem.startswith(f"the manifest {path} was changed after it was written: its rows have the hash ")
+    assert problem.startswith(f"the manifest {path} was changed after it was written: ")
 
 
 def test_another_manifest_in_its_place_is_found(run: Run) -> None:
@@ -280,6 +284,145 @@ def test_verify_tells_what_is_wrong_and_no_more_than_a_screen_of_it(
     assert lines[0] == f"{run.uri} is not whole:"
     assert lines[1] == f"  {run.chunk_uri(0)} belongs to another plan: its fingerprint differs."
     assert lines[21:] == ["  and 10 more"]
+
+
+@pytest.fixture
+def sorted_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The same run, compacted into files of four rows: 9 8 7 6, 4 3 2 1, 0 5."""
+    monkeypatch.setattr(compaction, "ROW_GROUP_ROWS", 4)
+    compaction.compact(run, 1, lambda: None)
+    return run
+
+
+def put_part(run: Run, number: int, change: Callable[[pa.Table], pa.Table]) -> str:
+    """Write a file of a compacted run anew, changed, with its metadata; its URI."""
+    uri = run.result_files()[number]
+    table = pq.read_table(uri)
+    changed = change(table.replace_schema_metadata(None))
+    about = json.loads(pq.read_metadata(uri).metadata[b"rayae"])
+    summary = summarise(number, changed, {})
+    about["summary"] = json.loads(summary.to_json()) | {"images": table.num_rows}
+    pq.write_table(changed.replace_schema_metadata({b"rayae": json.dumps(about).encode()}), uri)
+    return uri
+
+
+def with_value(column: str, row: int, value: Any) -> Callable[[pa.Table], pa.Table]:
+    def change(table: pa.Table) -> pa.Table:
+        values = table[column].to_pylist()
+        values[row] = value
+        return table.set_column(table.column_names.index(column), column, pa.array(values, table[column].type))
+
+    return change
+
+
+def test_a_whole_compacted_run_has_no_problems(sorted_run: Run) -> None:
+    assert len(sorted_run.result_files()) == 3
+    assert problems(sorted_run) == []
+
+
+def test_a_missing_file_of_a_compacted_run_is_found_with_its_images(sorted_run: Run) -> None:
+    uri = sorted_run.result_files()[1]
+    Path(uri).unlink()
+    assert problems(sorted_run) == [
+        f"cannot read {uri}: there is no such file or directory.",
+        "4 of 10 rows are missing; the first: 1 (/data/1.png), 2 (/data/2.png), 3 (/data/3.png).",
+    ]
+
+
+@pytest.mark.parametrize("place", [0.3, 0.99])
+def test_a_flipped_byte_of_a_compacted_run_is_found(sorted_run: Run, place: float) -> None:
+    path = Path(sorted_run.result_files()[1])
+    column = pq.read_metadata(path).row_group(0).column(1)
+    data = bytearray(path.read_bytes())
+    data[column.data_page_offset + column.total_compressed_size - 3 if place < 0.5 else -3] ^= 1
+    path.write_bytes(bytes(data))
+    found = problems(sorted_run)
+    assert found[0].startswith(f"{path} cannot be read (")
+
+
+def test_an_image_that_is_there_twice_in_place_of_another_is_found(sorted_run: Run) -> None:
+    uri = put_part(sorted_run, 1, lambda table: table.take([0, 1, 2, 2]))
+    assert problems(sorted_run) == [
+        f"{uri}: its rows are not sorted by score, or some are there twice.",
+        "1 of 10 rows are missing; the first: 1 (/data/1.png).",
+        "some images have more than one row; the first: 2.",
+    ]
+
+
+def test_rows_in_another_order_are_found(sorted_run: Run) -> None:
+    uri = put_part(sorted_run, 0, lambda table: table.take([1, 0, 2, 3]))
+    assert problems(sorted_run) == [f"{uri}: its rows are not sorted by score, or some are there twice."]
+
+
+def test_files_in_another_order_are_found(sorted_run: Run) -> None:
+    listed = json.loads(Path(sorted_run.uri, "files.json").read_text())
+    listed["files"][0], listed["files"][1] = listed["files"][1], listed["files"][0]
+    Path(sorted_run.uri, "files.json").write_text(json.dumps(listed))
+    assert "has rows of another plan or chunk" in problems(sorted_run)[0]
+
+
+def test_rows_of_images_that_the_manifest_does_not_have_are_found(sorted_run: Run) -> None:
+    uri = put_part(sorted_run, 0, with_value("image_id", 0, 10))
+    assert f"{uri}: it has rows of images that the manifest does not have." in problems(sorted_run)
+
+
+@pytest.mark.parametrize(("column", "value"), [("uri", "/data/other.png"), ("label", "no"), ("weight", None)])
+def test_a_row_of_a_compacted_run_that_is_not_the_manifests_is_named(sorted_run: Run, column: str, value: Any) -> None:
+    put_part(sorted_run, 1, with_value(column, 1, value))
+    assert problems(sorted_run) == [f"the row of the image 3 differs from the manifest in its column {column}."]
+
+
+def test_values_that_two_rows_have_exchanged_are_found(sorted_run: Run) -> None:
+    put_part(
+        sorted_run, 1, lambda table: with_value("uri", 0, "/data/3.png")(with_value("uri", 1, "/data/4.png")(table))
+    )
+    assert problems(sorted_run) == ["the row of the image 3 differs from the manifest in its column uri."]
+
+
+def test_an_outcome_of_a_compacted_run_that_was_edited_is_found(sorted_run: Run) -> None:
+    uri = put_part(sorted_run, 0, with_value("is_anomaly", 1, False))
+    assert (
+        f"{uri}: 1 row(s) are flagged otherwise than their score and the threshold say, the first is the image 8."
+        in (problems(sorted_run))
+    )
+
+
+def test_other_columns_of_a_compacted_run_are_found(sorted_run: Run) -> None:
+    uri = put_part(sorted_run, 2, lambda table: table.drop_columns("mae"))
+    assert f"{uri} does not have the columns of a result, or not with their types and in their order." in (
+        problems(sorted_run)
+    )
+
+
+def test_an_edited_manifest_is_found_beside_a_compacted_run_too(sorted_run: Run) -> None:
+    path = f"{sorted_run.uri}/manifest.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.set_column(4, "label", pa.array(["good"] * 10)), path)
+    (problem,) = problems(sorted_run)
+    assert problem.startswith(f"the manifest {path} was changed after it was written: ")
+
+
+def test_a_list_or_an_end_that_says_something_else_than_the_files_is_found(sorted_run: Run) -> None:
+    path = Path(sorted_run.uri, "files.json")
+    listed = json.loads(path.read_text())
+    path.write_text(json.dumps(listed | {"summary": listed["summary"] | {"flagged": 3}}))
+    assert problems(sorted_run) == ["files.json does not say what the files of results say."]
+    path.write_text(json.dumps(listed))
+    Path(sorted_run.uri, "_SUCCESS.json").unlink()
+    assert "_SUCCESS.json is not" in problems(sorted_run)[0]
+
+
+def test_a_chunk_larger_than_what_is_read_of_the_manifest_at_once_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manifest, "BLOCK_ROWS", 7)
+    monkeypatch.setattr(completeness, "BLOCK_ROWS", 7)
+    run = finish(plan(tmp_path, rows=100, chunk_images=24))
+    assert problems(run) == []
+    compaction.compact(run, 1, lambda: None)
+    assert problems(run) == []
+    put_part(run, 0, with_value("uri", 30, "/data/other.png"))
+    assert problems(run) == ["the row of the image 69 differs from the manifest in its column uri."]
 
 
 def test_the_short_hash_does_not_depend_on_the_order_of_keys() -> None:

@@ -1,0 +1,39 @@
+"""Home of what is taken out of every text that leaves rayae: secrets of the environment, and those inside URIs."""
+
+import os
+import re
+
+HIDDEN = "***"
+SHORTEST_SECRET = 8
+"""Characters; a shorter value would blot out ordinary words."""
+SECRET_NAMES = re.compile(
+    r"SECRET|TOKEN|PASSWORD|ACCOUNT_KEY|ACCESS_KEY$|SAS|CREDENTIALS?$|SERVICE_ACCOUNT_KEY", re.IGNORECASE
+)
+STORAGE_NAMES = ("AWS_", "AZURE_", "GOOGLE_", "GCS_", "FSSPEC_")
+USERINFO = re.compile(r"(?<=://)[^/\s@'\"]+@(?=[\w.-]+[:/?#]|[\w.-]+$)")
+SIGNED = re.compile(
+    r"(?i)([?&;](?:x-amz-(?:signature|security-token|credential)|x-goog-(?:signature|credential)|signature|sig|token|"
+    r"awsaccesskeyid|access_token|api_?key|password|secret)=)[^&\s'\"#]+"
+)
+
+
+def redacted(text: str) -> str:
+    """The text with `***` for values of secret environment variables, signatures in URIs, and users with passwords."""
+    for value in _secrets():
+        text = text.replace(value, HIDDEN)
+    text = SIGNED.sub(rf"\g<1>{HIDDEN}", text)
+    return USERINFO.sub(_without_password, text)
+
+
+def _without_password(found: re.Match[str]) -> str:
+    """`container@account` of Azure stays; `user:password@host` goes."""
+    return f"{HIDDEN}@" if ":" in found[0] else found[0]
+
+
+def _secrets() -> list[str]:
+    named = (
+        value for name, value in os.environ.items() if name.startswith(STORAGE_NAMES) and SECRET_NAMES.search(name)
+    )
+    return sorted({value for value in named if len(value) >= SHORTEST_SECRET and not os.path.isfile(value)}, key=len)[
+        ::-1
+    ]

@@ -1,0 +1,29 @@
+"""`rayae compact`: a finished run as few files, sorted by score, so that its highest scores are read quickly."""
+
+from rayae import compaction, storage
+from rayae.errors import RunError
+from rayae.filelist import RESULTS
+from rayae.lease import held
+from rayae.run import Run
+from rayae.settings import CompactSettings
+from rayae.terminal import say
+
+
+def compact(settings: CompactSettings) -> None:
+    """Compact a run; of one that is compacted only remove what a killed compaction has left.
+
+    RunError when the run is not finished.
+    """
+    run = Run.open(settings.run)
+    if run.file_list() is not None and not compaction.leftovers(run):
+        say(f"nothing to do: {run.uri} is compacted")
+        return
+    with held(run.uri) as lease:
+        if run.file_list() is not None:
+            say(f"{run.uri} is compacted already; {compaction.clean(run):,} file(s) that were left over are removed")
+            return
+        if run.success() is None or run.chunks_left():
+            raise RunError(f"{run.uri} is not finished; `rayae score {run.uri}` scores the rest of it.")
+        listed = compaction.compact(run, settings.file_bytes, lease.check)
+    folder = storage.join(run.uri, RESULTS)
+    say(f"compacted: {listed.rows:,} rows in {len(listed.files):,} file(s), highest scores first: {folder}")

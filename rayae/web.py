@@ -1,0 +1,79 @@
+"""Home of GET from a web server: `https://` names in lists of images, with their query as it stands."""
+
+import threading
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import requests
+
+from rayae.objects import Answer, bare_etag
+from rayae.stores import Refusal
+
+SCHEMES = ("http://", "https://")
+OWN = threading.local()
+PIECE_BYTES = 1024**2
+CONNECT_S = 5.0
+
+
+def is_web(uri: str) -> bool:
+    """Whether the URI is a web address."""
+    return uri.startswith(SCHEMES)
+
+
+def host(uri: str) -> str:
+    """The server of a web address."""
+    return urlsplit(uri).hostname or ""
+
+
+def get(
+    uri: str,
+    judge: Callable[[Answer], None],
+    first: int = 0,
+    length: int | None = None,
+    most: int | None = None,
+    timeout_s: float = 30.0,
+) -> bytes:
+    """The bytes at a web address, or a part of them, with one GET and no second try; at most `most` and one.
+
+    `judge` sees the answer before the body is taken, and may raise. Raises Refusal.
+    """
+    end = "" if length is None else first + length - 1
+    part = {} if length is None and not first else {"Range": f"bytes={first}-{end}"}
+    headers = {"Accept-Encoding": "identity", **part}
+    try:
+        with _session().get(
+            uri, headers=headers, stream=True, timeout=(min(CONNECT_S, timeout_s), timeout_s)
+        ) as answer:
+            if answer.status_code not in (200, 206):
+                raise Refusal(answer.status_code, "", f"The server answered {answer.status_code} {answer.reason}.")
+            if part and answer.status_code == 200:
+                raise Refusal(501, "", "The server gives no parts of a file; an archive there cannot be read.")
+            judge(Answer(_whole_size(answer), bare_etag(answer.headers.get("ETag"))))
+            return _body(answer, most)
+    except requests.RequestException as error:
+        if isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)):
+            raise Refusal(400, "", "This is no address of a file on the web.") from None
+        raise Refusal(0, "", "The server gave no whole answer: the connection failed, broke or timed out.") from None
+
+
+def _whole_size(answer: requests.Response) -> int | None:
+    total = answer.headers.get("Content-Range", "").rpartition("/")[2] or answer.headers.get("Content-Length", "")
+    return int(total) if total.isdigit() else None
+
+
+def _body(answer: requests.Response, most: int | None) -> bytes:
+    pieces, taken = [], 0
+    for piece in answer.iter_content(PIECE_BYTES):
+        pieces.append(piece)
+        taken += len(piece)
+        if most is not None and taken > most:
+            break
+    return b"".join(pieces)
+
+
+def _session() -> requests.Session:
+    """The session of this thread, which keeps its connections."""
+    if not hasattr(OWN, "session"):
+        OWN.session = requests.Session()
+    session: requests.Session = OWN.session
+    return session

@@ -1,0 +1,34 @@
+import pytest
+
+from rayae.redaction import redacted
+from rayae.terminal import printable
+
+
+@pytest.mark.parametrize(
+    "name", ["AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_SAS_TOKEN"]
+)
+def test_a_secret_of_the_environment_is_hidden(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "wJalrXUtnFEMI/K7MDENG")
+    assert redacted("key wJalrXUtnFEMI/K7MDENG was refused") == "key *** was refused"
+    assert printable("key wJalrXUtnFEMI/K7MDENG was refused") == "key *** was refused"
+
+
+@pytest.mark.parametrize(
+    ("text", "hidden"),
+    [
+        ("https://h/a.png?X-Amz-Signature=abc&X-Amz-Date=1", "https://h/a.png?X-Amz-Signature=***&X-Amz-Date=1"),
+        ("https://h/a.png?sv=1&sig=a%2Bb was", "https://h/a.png?sv=1&sig=*** was"),
+        ("https://user:secret@host/a.png", "https://***@host/a.png"),
+        ("abfss://container@account.dfs.core.windows.net/a", "abfss://container@account.dfs.core.windows.net/a"),
+        ("s3://bucket/a@b/c:d@e.png", "s3://bucket/a@b/c:d@e.png"),
+        ("/data/a?b&c=1.png", "/data/a?b&c=1.png"),
+    ],
+)
+def test_signatures_and_passwords_of_uris_are_hidden_and_nothing_else(text: str, hidden: str) -> None:
+    assert redacted(text) == hidden
+
+
+def test_the_path_of_a_key_file_and_short_values_are_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", __file__)
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "short")
+    assert redacted(f"{__file__} is short") == f"{__file__} is short"

@@ -1,0 +1,90 @@
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from rayae import throttle
+from rayae.throttle import Throttle, backoff_s
+
+
+def test_no_more_requests_are_under_way_than_are_allowed() -> None:
+    limit, under_way, most = Throttle(3), 0, 0
+    lock = threading.Lock()
+
+    def request(_: int) -> None:
+        nonlocal under_way, most
+        with limit.turn():
+            with lock:
+                under_way += 1
+                most = max(most, under_way)
+            time.sleep(0.005)
+            with lock:
+                under_way -= 1
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(request, range(64)))
+    assert most == 3
+
+
+def test_busy_storage_halves_the_requests_once_for_those_refused_together() -> None:
+    limit = Throttle(32)
+    for _ in range(20):
+        limit.failed(is_busy=True)
+    assert limit.limit == 16
+
+
+def test_a_lost_connection_is_no_sign_of_too_many_requests() -> None:
+    limit = Throttle(32)
+    limit.failed(is_busy=False)
+    assert limit.limit == 32
+
+
+def test_answers_bring_the_requests_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(throttle, "SECONDS_BETWEEN_CUTS", 0.0)
+    limit = Throttle(32)
+    for _ in range(10):
+        limit.failed(is_busy=True)
+    assert limit.limit == 1
+    answers = 0
+    while limit.limit < 32:
+        limit.answered()
+        answers += 1
+    assert answers < 32 * 32  # one more a round of requests: the sum of 1 to 32
+
+
+def test_a_waiting_request_goes_on_when_the_limit_rises() -> None:
+    limit = Throttle(2)
+    limit.limit = 1
+    done = threading.Event()
+
+    def request() -> None:
+        with limit.turn():
+            done.set()
+
+    with limit.turn():
+        thread = threading.Thread(target=request)
+        thread.start()
+        assert not done.wait(0.05)
+        limit.answered()
+        assert done.wait(5)
+    thread.join()
+
+
+def test_storage_is_out_of_order_only_when_nothing_at_all_is_answered() -> None:
+    limit = Throttle(4)
+    for _ in range(throttle.OUTAGE_FAILURES):
+        assert limit.out_of_order_s() == 0
+        limit.failed(is_busy=False)
+    time.sleep(0.01)
+    assert limit.out_of_order_s() >= 0.01
+    limit.answered()
+    assert limit.out_of_order_s() == 0
+
+
+def test_waits_grow_to_a_limit_and_differ() -> None:
+    waits = {failures: [backoff_s(0.1, 2.0, failures) for _ in range(200)] for failures in (0, 3, 50)}
+    assert max(waits[0]) <= 0.1
+    assert 0.1 < max(waits[3]) <= 0.8
+    assert 1.0 < max(waits[50]) <= 2.0
+    assert len(set(waits[50])) > 100
