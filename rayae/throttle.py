@@ -1,6 +1,7 @@
 """Home of how many requests go to one storage at a time: fewer when it is busy, more again when it answers.
 
-Additive increase, multiplicative decrease, as TCP does it (Jacobson 1988, "Congestion avoidance and control").
+Additive increase, and a decrease by half the share that was refused, as in DCTCP (Alizadeh et al. 2010, "Data Center
+TCP"): storage that refuses a few requests at random keeps most of them, storage that refuses all gets half as many.
 """
 
 import functools
@@ -24,6 +25,7 @@ class Throttle:
         self.most = self.limit = float(most)
         self._under_way = 0
         self._cut_at = float("-inf")
+        self._refused = self._answered = 0
         self._changed = threading.Condition()
         self._failed_since: float | None = None
         self._failures = 0
@@ -45,18 +47,22 @@ class Throttle:
         """Storage gave what was asked, or said for good that it will not."""
         with self._changed:
             self._failed_since, self._failures = None, 0
+            self._answered += 1
             if self.limit < self.most:
                 self.limit = min(self.most, self.limit + 1 / max(self.limit, FEWEST))
                 self._changed.notify()
 
     def failed(self, *, is_busy: bool) -> None:
-        """Storage gave no answer, or asked to be left alone (`is_busy`): then half as many go on."""
+        """Storage gave no answer, or asked to be left alone (`is_busy`): then fewer go on."""
         now = time.monotonic()
         with self._changed:
             self._failures += 1
             self._failed_since = self._failed_since or now
+            self._refused += is_busy
             if is_busy and now - self._cut_at >= SECONDS_BETWEEN_CUTS:
-                self.limit, self._cut_at = max(FEWEST, self.limit / 2), now
+                share = self._refused / (self._refused + self._answered)
+                self.limit, self._cut_at = max(FEWEST, self.limit * (1 - share / 2)), now
+                self._refused = self._answered = 0
 
     def out_of_order_s(self) -> float:
         """Seconds for which nothing at all was answered; 0 while some requests are, or few have been tried."""

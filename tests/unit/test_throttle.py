@@ -34,6 +34,19 @@ def test_busy_storage_halves_the_requests_once_for_those_refused_together() -> N
     assert limit.limit == 16
 
 
+def test_storage_that_refuses_a_few_keeps_most_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(throttle, "SECONDS_BETWEEN_CUTS", 0.0)
+    limit = Throttle(32)
+    for _ in range(200):
+        limit.failed(is_busy=True)
+        for _ in range(4):
+            limit.answered()
+    assert limit.limit > 5  # halved at every refusal it would be below 3
+    for _ in range(10):
+        limit.failed(is_busy=True)
+    assert limit.limit == 1
+
+
 def test_a_lost_connection_is_no_sign_of_too_many_requests() -> None:
     limit = Throttle(32)
     limit.failed(is_busy=False)
