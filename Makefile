@@ -17,7 +17,7 @@ demo: $(INSTALLED)
 	$(BIN)/rayae demo out=$(OUT)
 
 test: $(INSTALLED)
-	$(BIN)/pytest
+	$(BIN)/pytest $(TESTS)
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .

@@ -2,10 +2,10 @@
 
     python benchmarks/listing.py [keys=200000] [rows=10000000]
 
-Measured is the CPU, user and system, of the whole process of `rayae index` less that of one over a single key (median of
-three), with a moto server on loopback (`big_bucket.py`), which is slow: the seconds are the server's. Beside it the loop
-of obstore's manual, one page after the other, which keeps nothing. Then simulated rows, from a source of pages that makes
-them up, into a manifest on disk; and an update of it after one object in a thousand has changed.
+Measured is the CPU, user and system, of the whole process of `rayae index` less that of one over a single key (median
+of three), with a moto server on loopback (`big_bucket.py`), which is slow: the seconds are the server's. Beside it the
+loop of obstore's manual, one page after the other, which keeps nothing. Then simulated rows, from a source of pages
+that makes them up, into a manifest on disk; and an update of it after one object in a thousand has changed.
 """
 
 import os
