@@ -27,6 +27,7 @@ class Access:
         skip = "true" if self.anonymous else None
         found = {
             "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ENDPOINT_URL_S3": self.endpoint,
             "AWS_REGION": self.region,
             "AWS_DEFAULT_REGION": self.region,
             "AWS_PROFILE": self.profile,

@@ -1,5 +1,6 @@
 """Home of botocore: where S3 and its credentials are, and the few keys that the fast client cannot name."""
 
+import contextlib
 import functools
 import os
 from collections.abc import Callable, Iterator
@@ -67,8 +68,9 @@ def get(
     try:
         found = _client().get_object(**with_part)
         total = str(found.get("ContentRange", "")).rpartition("/")[2]
-        judge(int(total) if total.isdigit() else found["ContentLength"], str(found["ETag"]).strip('"'))
-        return bytes(found["Body"].read())
+        with contextlib.closing(found["Body"]) as body:
+            judge(int(total) if total.isdigit() else found["ContentLength"], str(found["ETag"]).strip('"'))
+            return bytes(body.read())
     except (ClientError, BotoCoreError, HTTPClientError, ReadTimeoutError) as error:
         raise _failed(error) from None
 
@@ -128,6 +130,11 @@ def _session(profile: str | None) -> Any:
     return session
 
 
+def forget_clients() -> None:
+    """Ask for credentials anew with the next request."""
+    _client_of.cache_clear()
+
+
 def _client() -> Any:
     return _client_of(
         endpoint(), region(), os.environ.get("AWS_PROFILE"), is_anonymous(), os.environ.get("AWS_ACCESS_KEY_ID")
@@ -137,7 +144,11 @@ def _client() -> Any:
 @functools.lru_cache(maxsize=8)
 def _client_of(url: str | None, in_region: str, profile: str | None, unsigned: bool, _key_id: str | None) -> Any:
     config = Config(
-        retries={"max_attempts": 1}, max_pool_connections=64, s3={"addressing_style": "path"} if url else {}
+        retries={"max_attempts": 1},
+        connect_timeout=5,
+        read_timeout=30,
+        max_pool_connections=64,
+        s3={"addressing_style": "path"} if url else {},
     )
     if unsigned:
         config = config.merge(Config(signature_version=botocore.UNSIGNED))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from rayae import __version__
 from rayae.errors import ConfigError, RayaeError
+from rayae.redaction import redacted
 from rayae.terminal import printable
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def _do_verb(verb: Verb, words: list[str], *, is_dry_run: bool) -> None:
     words = [f"{flags[word]}=true" if word in flags else word for word in words]
     settings = config.load(verb.settings_type(), words, first_word=verb.first_word)
     if is_dry_run:
-        print(config.dump(settings), end="")
+        print(redacted(config.dump(settings)), end="")
     else:
         _reach_storage(settings)
         verb.function()(settings)

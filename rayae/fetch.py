@@ -48,9 +48,9 @@ BY_CODE = {
     **dict.fromkeys(("416", "InvalidRange"), Status.EMPTY),  # nothing begins at byte 0
     **dict.fromkeys(("429", "503", "SlowDown", "ServiceUnavailable", "Throttling"), Status.THROTTLED),
     **dict.fromkeys(("ThrottlingException", "TooManyRequests", "RequestLimitExceeded"), Status.THROTTLED),
-    "501": Status.UNSUPPORTED,
+    **dict.fromkeys(("400", "501"), Status.UNSUPPORTED),
 }
-LASTING = frozenset(range(400, 500)) - {408, 429}
+LASTING = frozenset(range(300, 500)) - {408, 429}
 """Answers that another try does not change."""
 KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
 
@@ -114,9 +114,11 @@ def fetch_remote(uri: str, part: Part, judge: Callable[[Answer], None], timeout_
 def _refused(uri: str, refusal: Refusal) -> Refused:
     if refusal.code == "ExpiredToken":
         raise Expired(refusal.sentence)
+    if refusal.code == "PermanentRedirect":
+        raise ConfigError(f"{redacted(uri)} cannot be read: {refusal.sentence}")
     if refusal.code in BAD_CREDENTIALS:
         raise ConfigError(f"{redacted(uri)} cannot be read: {refusal.sentence} {HOW_CREDENTIALS_ARE_GIVEN}")
-    if refusal.status == 0:
+    if refusal.status == 0 or refusal.code == "RequestTimeout":
         return Refused(Status.TIMEOUT, refusal.sentence, again=NO_ANSWER)
     known = next((BY_CODE[code] for code in (refusal.code, str(refusal.status)) if code in BY_CODE), None)
     if known == Status.THROTTLED:

@@ -24,7 +24,14 @@ from rayae.throttle import backoff_s
 
 PAGE_KEYS = 1000
 BAD_CREDENTIALS = frozenset(
-    {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "NoCredentials"}
+    {
+        "InvalidAccessKeyId",
+        "SignatureDoesNotMatch",
+        "ExpiredToken",
+        "InvalidToken",
+        "NoCredentials",
+        "RequestTimeTooSkewed",
+    }
 )
 NO_BUCKET = frozenset({"NoSuchBucket", "ContainerNotFound"})
 HOW_CREDENTIALS_ARE_GIVEN = (
@@ -34,6 +41,7 @@ HOW_CREDENTIALS_ARE_GIVEN = (
 TRIES_OF_A_BODY = 6
 WAIT_S = (0.1, 5.0)
 """Before the second try, and at most."""
+BUCKET = re.compile(r"[\w.@$-]+")
 UNNAMEABLE = re.compile(r"//|^/|/$|(^|/)\.{1,2}(/|$)|[\x00-\x1f\x7f]")
 PAGE = pa.schema(
     [("uri", pa.string()), ("size_bytes", pa.int64()), ("etag", pa.string()), ("modified", pa.timestamp("us", "UTC"))]
@@ -63,6 +71,12 @@ def split(uri: str) -> tuple[str, str]:
     return f"{scheme}://{bucket}", key
 
 
+def _refuse_odd_bucket(bucket: str) -> None:
+    """Refusal for a name that no bucket can have: it would be part of a host's name, on which obstore panics."""
+    if not BUCKET.fullmatch(bucket.partition("://")[2]):
+        raise Refusal(404, "InvalidBucketName", f"No bucket can have the name in {bucket}.")
+
+
 def get(
     uri: str,
     judge: Callable[[Answer], None],
@@ -76,6 +90,9 @@ def get(
     credentials.
     """
     bucket, key = split(uri)
+    _refuse_odd_bucket(bucket)
+    if not key:
+        raise Refusal(404, "NoSuchKey", "This names a bucket, and no object in it.")
     if UNNAMEABLE.search(key) and KINDS[uri.partition("://")[0]] == S3:
         with told():
             return boto.get(bucket.partition("://")[2], key, lambda *found: judge(Answer(*found)), first, length)
@@ -95,6 +112,7 @@ def pages(prefix_uri: str, after: str | None = None) -> Iterator[pa.RecordBatch]
     reached, failures = after, 0
     while True:
         try:
+            _refuse_odd_bucket(split(prefix_uri)[0])
             with told():
                 for batch in _pages(prefix_uri, reached):
                     reached, failures = split(batch["uri"][-1].as_py())[1], 0
@@ -208,8 +226,8 @@ def _put(uri: str, data: bytes, mode: Any) -> bool:
     def ask() -> bool:
         try:
             obstore.put(patient_store(bucket), key, data, mode=mode, use_multipart=False)
-        except (AlreadyExistsError, PreconditionError):
-            return False
+        except (AlreadyExistsError, PreconditionError):  # perhaps by a try of ours whose answer was lost
+            return bytes(obstore.get(patient_store(bucket), key).bytes()) == data
         return True
 
     return bool(_ask_for(uri, ask, "write"))  # None: what was to be replaced is gone
@@ -219,6 +237,7 @@ def _ask(uri: str, verb: str, ask: Callable[[], Found]) -> Found:
     """Ask storage, and again what it may yet answer. StorageError or ConfigError: "cannot VERB URI: why"."""
     for failures in itertools.count(1):
         try:
+            _refuse_odd_bucket(split(uri)[0])
             with told():
                 return ask()
         except Refusal as refusal:

@@ -4,8 +4,8 @@ The rules; each is held by a test in `test_reader.py`. What a single failed try 
 
 - One GET an image, no HEAD. What storage may yet give is asked for again, with growing random waits, until
   `deadline_s` after the first try; then the image has the status of the last failure.
-- When storage has answered nothing at all for as long, it is out of order: StorageError ends the job, and no image is
-  blamed.
+- When storage has answered nothing at all for half as long by then, it is out of order: StorageError ends the job,
+  and no image is blamed.
 - `changed`: size or etag (on a disk: the modification time) differ from the manifest's, or move while a file is read.
 - `too_large` is judged before memory is taken; where no size is known, at most `max_bytes` and one are asked for.
 - An image inside an archive is read by its place there; what the archive does not hold as listed is `truncated`.

@@ -2,15 +2,17 @@
 
 import os
 import re
+from typing import Any
 
 HIDDEN = "***"
 SHORTEST_SECRET = 8
 """Characters; a shorter value would blot out ordinary words."""
 SECRET_NAMES = re.compile(
-    r"SECRET|TOKEN|PASSWORD|ACCOUNT_KEY|ACCESS_KEY$|SAS|CREDENTIALS?$|SERVICE_ACCOUNT_KEY", re.IGNORECASE
+    r"SECRET|TOKEN|PASSWORD|ACCOUNT_KEY|STORAGE_KEY|CONNECTION_STRING|ACCESS_KEY$|SAS|CREDENTIALS?$|SERVICE_ACCOUNT_KEY",
+    re.IGNORECASE,
 )
 STORAGE_NAMES = ("AWS_", "AZURE_", "GOOGLE_", "GCS_", "FSSPEC_")
-USERINFO = re.compile(r"(?<=://)[^/\s@'\"]+@(?=[\w.-]+[:/?#]|[\w.-]+$)")
+USERINFO = re.compile(r"(?<=://)[^/\s'\"]+@(?=[\w.-]+[:/?#]|[\w.-]+$)")
 SIGNED = re.compile(
     r"(?i)([?&;](?:x-amz-(?:signature|security-token|credential)|x-goog-(?:signature|credential)|signature|sig|token|"
     r"awsaccesskeyid|access_token|api_?key|password|secret)=)[^&\s'\"#]+"
@@ -23,6 +25,15 @@ def redacted(text: str) -> str:
         text = text.replace(value, HIDDEN)
     text = SIGNED.sub(rf"\g<1>{HIDDEN}", text)
     return USERINFO.sub(_without_password, text)
+
+
+def kept(value: Any) -> Any:
+    """A JSON value that is to be kept in a file, with all its texts redacted."""
+    if isinstance(value, str):
+        return redacted(value)
+    if isinstance(value, dict):
+        return {key: kept(inside) for key, inside in value.items()}
+    return [kept(inside) for inside in value] if isinstance(value, list | tuple) else value
 
 
 def _without_password(found: re.Match[str]) -> str:

@@ -79,8 +79,8 @@ def pictures(table: pa.Table, prefix: str, suffixes: frozenset[str], passed_over
     hidden = pc.match_substring_regex(table["uri"], rf"(?s)^{re.escape(prefix)}(.*/)?\.")
     named = pc.match_substring_regex(table["uri"], _any_ending(suffixes))
     taken = pc.and_not(named, hidden)
-    if not pc.all(taken).as_py():
-        passed_over[HIDDEN] += pc.sum(hidden).as_py()
+    if not pc.all(taken, min_count=0).as_py():
+        passed_over[HIDDEN] += pc.sum(hidden, min_count=0).as_py()
         others = table["uri"].filter(pc.invert(pc.or_(named, hidden)))
         endings = pc.struct_field(pc.extract_regex(others, ENDING), "ending")
         for counted in pc.value_counts(pc.ascii_lower(endings)).to_pylist():

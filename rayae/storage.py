@@ -89,7 +89,10 @@ def resolve(name: str, folder: str) -> str:
     if "://" in name or name.startswith(("/", "~/")):
         return canonical(name)
     name = posixpath.normpath(name) if is_local(folder) else name.removeprefix("./")
+    top = "" if is_local(folder) else "/".join(folder.split("/")[:3])
     while name.startswith("../"):
+        if folder.rstrip("/") == top:
+            raise ConfigError(f"{name} in a list below {top} leads out of it; write the whole URI.")
         folder, name = parent(folder), name.removeprefix("../")
     return canonical(join(folder, name))
 

@@ -110,6 +110,7 @@ class S3Credentials:
 def forget_stores() -> None:
     """Ask for credentials anew with the next request."""
     _store.cache_clear()
+    boto.forget_clients()
 
 
 @contextlib.contextmanager

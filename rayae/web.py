@@ -1,17 +1,21 @@
 """Home of GET from a web server: `https://` names in lists of images, with their query as it stands."""
 
 import threading
+import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import requests
+from urllib3.exceptions import LocationValueError
 
 from rayae.objects import Answer, bare_etag
 from rayae.stores import Refusal
 
 SCHEMES = ("http://", "https://")
 OWN = threading.local()
-PIECE_BYTES = 1024**2
+PIECE_BYTES = 64 * 1024
+NO_ADDRESS = (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, LocationValueError, ValueError)
+"""What requests and urllib3 raise for names that no server can have."""
 CONNECT_S = 5.0
 
 
@@ -22,7 +26,10 @@ def is_web(uri: str) -> bool:
 
 def host(uri: str) -> str:
     """The server of a web address."""
-    return urlsplit(uri).hostname or ""
+    try:
+        return urlsplit(uri).hostname or ""
+    except ValueError:
+        return ""
 
 
 def get(
@@ -48,11 +55,13 @@ def get(
                 raise Refusal(answer.status_code, "", f"The server answered {answer.status_code} {answer.reason}.")
             if part and answer.status_code == 200:
                 raise Refusal(501, "", "The server gives no parts of a file; an archive there cannot be read.")
+            if part and not answer.headers.get("Content-Range", "").startswith(f"bytes {first}-"):
+                raise Refusal(0, "", "The server gave another part of the file than was asked for.")
             judge(Answer(_whole_size(answer), bare_etag(answer.headers.get("ETag"))))
-            return _body(answer, most)
-    except requests.RequestException as error:
-        if isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)):
-            raise Refusal(400, "", "This is no address of a file on the web.") from None
+            return _body(answer, length if most is None else most, time.monotonic() + timeout_s)
+    except NO_ADDRESS:
+        raise Refusal(404, "", "This is no address of a file on the web.") from None
+    except requests.RequestException:
         raise Refusal(0, "", "The server gave no whole answer: the connection failed, broke or timed out.") from None
 
 
@@ -61,13 +70,15 @@ def _whole_size(answer: requests.Response) -> int | None:
     return int(total) if total.isdigit() else None
 
 
-def _body(answer: requests.Response, most: int | None) -> bytes:
+def _body(answer: requests.Response, most: int | None, until: float) -> bytes:
     pieces, taken = [], 0
     for piece in answer.iter_content(PIECE_BYTES):
         pieces.append(piece)
         taken += len(piece)
         if most is not None and taken > most:
             break
+        if time.monotonic() > until:
+            raise Refusal(0, "", "The server was too slow: the file did not come within the time of a request.")
     return b"".join(pieces)
 
 

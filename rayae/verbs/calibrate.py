@@ -16,6 +16,7 @@ from rayae.labels import labelled_images
 from rayae.loader import digest_of, images_of
 from rayae.manifest import content_hash, is_normal, plan_chunks, sizes_of, write_manifest
 from rayae.reader import Image, Reader
+from rayae.redaction import kept
 from rayae.results import Status, user_columns
 from rayae.run import MANIFEST, Run, short_hash
 from rayae.settings import CalibrateSettings, CalibrationSettings, RuleSettings, RunnerSettings
@@ -131,7 +132,7 @@ def _workplace(bundle: Bundle, images: pa.Table, settings: RunnerSettings) -> Ru
     if Run.exists(uri):
         return Run.open(uri)
     write_manifest(table, storage.join(uri, MANIFEST))
-    return plan_run(uri, bundle, firsts, found, {"images": bundle.uri, "settings": settings.model_dump()})
+    return plan_run(uri, bundle, firsts, found, {"images": bundle.uri, "settings": kept(settings.model_dump())})
 
 
 def _commit(bundle: Bundle, calibration: pa.Table | None, settings: RuleSettings) -> Bundle:

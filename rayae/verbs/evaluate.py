@@ -10,6 +10,7 @@ from rayae.errors import DataError, RunError
 from rayae.exhibits import tables
 from rayae.labels import attach_labels
 from rayae.manifest import is_normal
+from rayae.redaction import kept
 from rayae.run import EVALUATION, Run
 from rayae.settings import EvaluateSettings
 from rayae.terminal import say, show_table, warn
@@ -44,7 +45,7 @@ def evaluate(settings: EvaluateSettings) -> None:
     )
     about = {"run": run.uri, "bundle_id": bundle.bundle_id, "threshold_id": threshold and threshold.id}
     path = storage.join(run.uri, EVALUATION)
-    storage.write_json(path, about | {"settings": settings.model_dump(mode="json")} | found.to_dict())
+    storage.write_json(path, about | {"settings": kept(settings.model_dump(mode="json"))} | found.to_dict())
     for title, columns, rows in tables(found):
         show_table(title, columns, rows)
     for sentence in found.words:

@@ -25,7 +25,7 @@ from rayae.errors import ConfigError
 from rayae.labels import stream_labelled
 from rayae.listing import refuse_reserved
 from rayae.manifest import Manifest, is_manifest, write_manifest
-from rayae.redaction import HIDDEN, redacted
+from rayae.redaction import HIDDEN, kept
 from rayae.selection import Select
 from rayae.settings import IndexSettings, SelectSettings, moment
 from rayae.terminal import Progress, say
@@ -119,8 +119,9 @@ def _asked_again(settings: IndexSettings, last: Manifest) -> IndexSettings:
     was = dict(last.made_from or {})
     if settings.images is None and not was.get("images"):
         raise ConfigError(f"{last.uri} does not say what it was made from; give images= and, if it had some, labels=.")
-    given = settings.model_dump(include=settings.model_fields_set & {"images", "labels", "select"})
+    given = settings.model_dump(include=settings.model_fields_set & {"images", "labels"})
     asked = {**was, **{key: value for key, value in given.items() if value is not None}}
+    asked["select"] = {**(was.get("select") or {}), **settings.select.model_dump(exclude_unset=True)}
     if HIDDEN in json.dumps(asked):
         raise ConfigError(f"{last.uri} was made from a URI with a secret, which it does not keep; give images= again.")
     return IndexSettings.model_validate({**asked, "out": settings.out})
@@ -135,7 +136,7 @@ def _made_from(settings: IndexSettings, out: str) -> Mapping[str, Any] | None:
     images = uris[0] if isinstance(settings.images, str) else uris
     labels = settings.labels if settings.labels in (None, "folder") else storage.absolute(settings.labels)
     made_from = {"images": images, "labels": labels, "select": settings.select.model_dump(exclude_defaults=True)}
-    found: dict[str, Any] = json.loads(redacted(json.dumps(made_from)))
+    found: dict[str, Any] = kept(made_from)
     return found
 
 

@@ -19,7 +19,7 @@ from rayae.filelist import RESULTS
 from rayae.lease import LEASE, Lease, held
 from rayae.manifest import Chunk
 from rayae.reader import Reader
-from rayae.redaction import redacted
+from rayae.redaction import HIDDEN, kept
 from rayae.results import ChunkSummary
 from rayae.run import CALIBRATION, CHUNKS, MANIFEST, RECORD, SUCCESS, Run, short_hash, total
 from rayae.scoring import FailureBudget, ScoringPlan, follow, score_inline
@@ -194,7 +194,7 @@ def _start(settings: ScoreSettings, out: str) -> tuple[Run, Bundle]:
         firsts = [chunk.first for chunk in manifest.plan_chunks(settings.chunk_images)]
         found = fingerprint(manifest.content_hash, manifest.rows, bundle, firsts, settings)
         about = {"images": _absolute(settings.images), "settings": settings.model_dump()}
-        return plan_run(out, bundle, firsts, found, json.loads(redacted(json.dumps(about)))), bundle
+        return plan_run(out, bundle, firsts, found, kept(about)), bundle
 
 
 def _absolute(images: str | list[str]) -> str | list[str]:
@@ -219,6 +219,10 @@ def inherited(settings: Asked, run: Run) -> Asked:
     """
     own = set(type(settings).model_fields) - {"images", "labels", "bundle"}
     was = {key: value for key, value in run.record["settings"].items() if key in own}
+    if HIDDEN in json.dumps(was.get("storage")) and "endpoint" not in settings.storage.model_fields_set:
+        raise ConfigError(
+            f"{run.uri} was begun with a storage.endpoint that held a secret, which is not kept; give it again."
+        )
     try:
         return type(settings).model_validate(_merged(was, settings.model_dump(exclude_unset=True)))
     except ValidationError as error:

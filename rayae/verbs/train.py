@@ -24,6 +24,7 @@ from rayae.loader import Loader
 from rayae.manifest import content_hash
 from rayae.preprocess import Preprocess
 from rayae.records import fitting
+from rayae.redaction import kept
 from rayae.run import differences, short_hash
 from rayae.scores import SCORE_NAMES
 from rayae.settings import TrainSettings
@@ -275,7 +276,7 @@ def _write(
         precision=plan.precision,
         training={
             "rayae": __version__,
-            "settings": settings.model_dump(),
+            "settings": kept(settings.model_dump()),
             "fingerprint": dict(asked),
             "images": dict(Counter(made_with["split"].to_pylist())),
             "best_epoch": result.best_epoch,

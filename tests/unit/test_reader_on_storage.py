@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from rayae import stores, throttle
+from rayae import objects, stores, throttle
 from rayae.errors import ConfigError, StorageError
 from rayae.fetch import NO_ANSWER, SERVER_ERROR, THROTTLED
 from rayae.reader import Fetched, Image, Reader
 from rayae.results import Status
-from tests.unit.small_server import body, hang_up, serving, slowly, status
+from tests.unit.small_server import Handler, body, hang_up, serving, slowly, status
 
 FINE = body(b"some bytes")
 ANSWERS = {
@@ -203,3 +203,43 @@ def test_a_web_address_is_read_with_its_query_as_it_stands(monkeypatch: pytest.M
         assert Reader(max_bytes=99).read(Image(f"{server.url}/large")).status == Status.TOO_LARGE
     fetched = Reader(deadline_s=0.1).read(Image(address))
     assert (fetched.status, "abc" in str(fetched.error)) == (Status.TIMEOUT, False)
+
+
+@pytest.mark.parametrize(
+    "address", ["https://[bad/a.jpg", f"https://{'x' * 70}.example/a.jpg", "https://℀.example/a.jpg", "http://"]
+)
+def test_a_name_that_no_server_can_have_is_missing(address: str) -> None:
+    fetched = Reader(deadline_s=0.1).read(Image(address))
+    assert (fetched.status, fetched.error) == (Status.MISSING, "This is no address of a file on the web.")
+
+
+@pytest.mark.parametrize(
+    ("uri", "sentence"),
+    [
+        ("s3://my bucket/k.jpg", "No bucket can have the name in s3://my bucket."),
+        ("s3:///k.jpg", "No bucket can have the name in s3://."),
+        ("s3://bucket", "This names a bucket, and no object in it."),
+        ("gs://a:b/k.jpg", "No bucket can have the name in gs://a:b."),
+    ],
+)
+def test_a_name_that_no_bucket_can_have_is_missing(uri: str, sentence: str) -> None:
+    fetched = Reader(deadline_s=0.1).read(Image(uri))
+    assert (fetched.status, fetched.error) == (Status.MISSING, sentence)
+    with pytest.raises(StorageError):
+        list(objects.pages("s3://my bucket/"))
+
+
+def test_a_server_that_drips_is_given_up_at_the_time_of_a_request() -> None:
+    def drip(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", "2000000")
+        handler.end_headers()
+        for _ in range(40):
+            handler.wfile.write(b"x" * 40_000)
+            time.sleep(0.1)
+
+    with serving({"drip": [drip]}) as server:
+        started = time.monotonic()
+        fetched = Reader(deadline_s=0.5, timeout_s=0.4).read(Image(f"{server.url}/drip"))
+    assert fetched.status == Status.TIMEOUT
+    assert time.monotonic() - started < 3

@@ -1,6 +1,6 @@
 import pytest
 
-from rayae.redaction import redacted
+from rayae.redaction import kept, redacted
 from rayae.terminal import printable
 
 
@@ -32,3 +32,11 @@ def test_the_path_of_a_key_file_and_short_values_are_no_secrets(monkeypatch: pyt
     monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", __file__)
     monkeypatch.setenv("AWS_SESSION_TOKEN", "short")
     assert redacted(f"{__file__} is short") == f"{__file__} is short"
+
+
+def test_what_is_kept_in_a_file_is_redacted_text_by_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = 'quo"te\\and/slash'
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", "AccountName=a;AccountKey=abcdefgh")
+    given = {"a": [secret, 1, None], "b": {"c": "AccountName=a;AccountKey=abcdefgh"}, "d": "https://u:p@ss@h/x"}
+    assert kept(given) == {"a": ["***", 1, None], "b": {"c": "***"}, "d": "https://***@h/x"}

@@ -249,3 +249,9 @@ def test_what_a_killed_writer_left_is_swept_when_it_is_old(tmp_path: Path) -> No
         os.utime(part, (time.time() - age,) * 2)
     storage.sweep(str(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == [".young.part"]
+
+
+def test_a_list_on_object_storage_names_nothing_outside_its_bucket() -> None:
+    assert storage.resolve("../b.png", "s3://bucket/lists") == "s3://bucket/b.png"
+    with pytest.raises(ConfigError, match=r"^\.\./a\.png in a list below s3://bucket leads out of it; write the whole"):
+        storage.resolve("../../a.png", "s3://bucket/lists")
