@@ -7,6 +7,7 @@ for them every pattern with `/` is held against the whole URI. An archive is lef
 excluded; when it is included, so is all that is in it.
 """
 
+import functools
 import re
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -15,6 +16,8 @@ from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from rayae.errors import ConfigError
 
 HIDDEN = "hidden"
 NOT_SELECTED = "not selected"
@@ -104,9 +107,18 @@ def has_ending(uris: pa.ChunkedArray, suffixes: frozenset[str]) -> pa.ChunkedArr
     return pc.match_substring_regex(uris, _any_ending(suffixes))
 
 
+@functools.lru_cache(maxsize=1024)
 def regex_of(pattern: str) -> str:
-    """A pattern as a regular expression, without its ends."""
-    return "".join(map(_part, re.findall(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]/]*\]|(?s:.)", pattern)))
+    """A pattern as a regular expression, without its ends; ConfigError when it is none."""
+    regex = "".join(map(_part, re.findall(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]/]*\]|(?s:.)", pattern)))
+    try:
+        pc.match_substring_regex(pa.array([""]), regex)
+    except pa.ArrowInvalid as error:
+        reason = str(error).rpartition(": ")[2]
+        raise ConfigError(
+            f"the pattern {pattern!r} cannot be matched ({reason}); mend what is in its brackets."
+        ) from error
+    return regex
 
 
 def _part(part: str) -> str:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rayae.errors import ConfigError
 from rayae.selection import Select, pictures, regex_of, select
 
 BELOW = "s3://bucket/in [1]/"
@@ -122,3 +123,10 @@ def test_of_a_folder_names_with_an_ending_of_pictures_are_taken_unless_they_are_
         "new\nline.png",
     ]
     assert passed_over == Counter({"hidden": 3, "no ending": 3, ".txt": 1})
+
+
+def test_a_pattern_that_cannot_be_matched_is_named() -> None:
+    with pytest.raises(
+        ConfigError, match=r"^the pattern '\[z-a\]\.png' cannot be matched \(z-a\); mend what is in its"
+    ):
+        regex_of("[z-a].png")
