@@ -85,7 +85,9 @@ def write_list(path: Path, count: int) -> None:
 
 def measure(count: int, placement: str, folder: str) -> None:
     """Score `count` images in this process and print what that took, as JSON."""
-    score.reader_of = lambda settings, workers=1: SamePicture()
+    from scale import SamePicture as Same  # not of `__main__`, so that workers import it
+
+    score.reader_of = lambda settings, workers=1: Same()
     small_bundle(f"{folder}/bundle")
     write_list(Path(folder) / "list.parquet", count)
     words = ["score", f"images={folder}/list.parquet", f"bundle={folder}/bundle", f"out={folder}/run"]
