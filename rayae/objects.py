@@ -129,7 +129,7 @@ def _pages(prefix_uri: str, after: str | None) -> Iterator[pa.RecordBatch]:
     reached = after
     try:
         offset = _offset(prefix, after)
-        if UNNAMEABLE.search(folder.rstrip("/")) or (offset is not None and UNNAMEABLE.search(offset)):
+        if UNNAMEABLE.search(folder[:-1]) or (offset is not None and UNNAMEABLE.search(offset)):
             raise InvalidPathError
         listing = patient_store(bucket).list(folder or None, offset=offset, chunk_size=PAGE_KEYS, return_arrow=True)
         for page in listing:
@@ -154,7 +154,7 @@ def _level(prefix_uri: str) -> tuple[pa.RecordBatch, list[str]]:
     bucket, prefix = split(prefix_uri)
     folder = prefix[: prefix.rfind("/") + 1]
     try:
-        if folder != prefix or UNNAMEABLE.search(folder.rstrip("/")):
+        if folder != prefix or UNNAMEABLE.search(folder[:-1]):
             raise InvalidPathError
         found = patient_store(bucket).list_with_delimiter(folder or None, return_arrow=True)
         batch, _ = _within(_one_batch(pa.table(found["objects"])), bucket, prefix)
@@ -168,6 +168,9 @@ def _level(prefix_uri: str) -> tuple[pa.RecordBatch, list[str]]:
 def size_and_etag(uri: str) -> Answer | None:
     """What a HEAD says of an object; None when there is none."""
     bucket, key = split(uri)
+    if UNNAMEABLE.search(key) and KINDS[uri.partition("://")[0]] == S3:
+        rows = _ask(uri, "read", lambda: next(boto.pages(bucket.partition("://")[2], key), None))
+        return Answer(rows[1][0], bare_etag(rows[2][0])) if rows is not None and rows[0][0] == key else None
     found = _ask_for(uri, lambda: obstore.head(patient_store(bucket), key))
     return None if found is None else Answer(int(found["size"]), bare_etag(found["e_tag"]))
 
@@ -201,7 +204,7 @@ def read_version(uri: str) -> tuple[bytes, str] | None:
 
 
 def create(uri: str, data: bytes) -> bool:
-    """PUT an object unless there is one already; whether it was put."""
+    """PUT an object unless there is one already; whether it holds these bytes now."""
     return _put(uri, data, "create")
 
 

@@ -118,7 +118,9 @@ def told() -> Iterator[None]:
     """Turn what obstore and botocore raise into a Refusal; their own text holds whole requests and answers."""
     try:
         yield
-    except InvalidPathError:
+    except (InvalidPathError, ValueError) as error:
+        if isinstance(error, ValueError) and "parse path" not in str(error):
+            raise
         raise Refusal(400, "InvalidPath", "This client cannot name such a key (with `//`, or `.` as a part).") from None
     except (BaseError, FileNotFoundError, NotImplementedError, boto.Failed) as error:
         raise refusal_in(str(error)) from None
