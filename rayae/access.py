@@ -10,6 +10,14 @@ from rayae.errors import ConfigError
 
 S3, GOOGLE, AZURE = "s3", "gs", "az"
 KINDS = {"s3": S3, "s3a": S3, "gs": GOOGLE, "gcs": GOOGLE, "az": AZURE, "abfs": AZURE, "abfss": AZURE}
+ONLY_FROM_OUTSIDE = (
+    "AWS_ENDPOINT",
+    "AWS_REQUEST_CHECKSUM_CALCULATION",
+    "AWS_RESPONSE_CHECKSUM_VALIDATION",
+    "GOOGLE_BASE_URL",
+    "STORAGE_EMULATOR_HOST",
+)
+"""Variables that clients obey as well, and no setting stands for."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +55,8 @@ class Access:
 
 def in_use() -> dict[str, str]:
     """The environment variables of this process that say how storage is reached; none of them is a credential."""
-    return {name: os.environ[name] for name in Access(*("",) * 3, True, "").environment() if name in os.environ}
+    names = [*Access(*("",) * 3, True, "").environment(), *ONLY_FROM_OUTSIDE]
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def options_of_fsspec(uri: str) -> dict[str, Any]:

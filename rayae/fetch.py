@@ -52,6 +52,7 @@ BY_CODE = {
 }
 LASTING = frozenset(range(300, 500)) - {408, 429}
 """Answers that another try does not change."""
+NOTHING = "rayae-asks-whether-anybody-answers"
 KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
 
 
@@ -97,6 +98,11 @@ class Part:
 def place_of(uri: str) -> str:
     """The bucket or the server that a remote URI is on: what is asked too much is asked less as a whole."""
     return web.host(uri) if web.is_web(uri) else objects.split(uri)[0]
+
+
+def another_at(uri: str) -> str:
+    """Something else in the same bucket, which need not be there: whoever says so answers."""
+    return f"{objects.split(uri)[0]}/{NOTHING}"
 
 
 def fetch_remote(uri: str, part: Part, judge: Callable[[Answer], None], timeout_s: float) -> bytes:

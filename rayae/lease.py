@@ -150,6 +150,9 @@ class Lease:
             following = replace(self.holder, beat=self.holder.beat + 1, renewed=time.time())
             try:
                 found = storage.read_version(self.path)
+                if found is None and began - self.renewed > self.limits.void_s:
+                    self.taken_by = "another process, which has ended since"
+                    return False
                 if found is None:
                     storage.create(self.path, following.to_bytes())  # somebody has tidied up
                 elif self.holder.token.encode() in found[0]:

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from obstore.exceptions import AlreadyExistsError, InvalidPathError, PreconditionError
 
 from rayae import boto
-from rayae.access import AZURE, KINDS, S3
+from rayae.access import AZURE, GOOGLE, KINDS, S3
 from rayae.errors import ConfigError, StorageError
 from rayae.stores import Refusal, patient_store, plain_store, refusal_in, told
 from rayae.throttle import backoff_s
@@ -64,6 +64,10 @@ def is_object_store(uri: str) -> bool:
     return uri.partition("://")[0] in KINDS and "://" in uri
 
 
+def _kind(uri: str) -> str:
+    return KINDS[uri.partition("://")[0]]
+
+
 def split(uri: str) -> tuple[str, str]:
     """The URI of the bucket (or container), and the key as it stands."""
     scheme, _, rest = uri.partition("://")
@@ -71,9 +75,15 @@ def split(uri: str) -> tuple[str, str]:
     return f"{scheme}://{bucket}", key
 
 
+def is_bucket(bucket: str) -> bool:
+    """Whether a bucket can have the name in this URI; only Azure has an `@`, elsewhere it would end a password."""
+    name = bucket.partition("://")[2]
+    return BUCKET.fullmatch(name) is not None and ("@" not in name or _kind(bucket) == AZURE)
+
+
 def _refuse_odd_bucket(bucket: str) -> None:
     """Refusal for a name that no bucket can have: it would be part of a host's name, on which obstore panics."""
-    if not BUCKET.fullmatch(bucket.partition("://")[2]):
+    if not is_bucket(bucket):
         raise Refusal(404, "InvalidBucketName", f"No bucket can have the name in {bucket}.")
 
 
@@ -93,7 +103,7 @@ def get(
     _refuse_odd_bucket(bucket)
     if not key:
         raise Refusal(404, "NoSuchKey", "This names a bucket, and no object in it.")
-    if UNNAMEABLE.search(key) and KINDS[uri.partition("://")[0]] == S3:
+    if UNNAMEABLE.search(key) and _kind(uri) == S3:
         with told():
             return boto.get(bucket.partition("://")[2], key, lambda *found: judge(Answer(*found)), first, length)
     with told():
@@ -168,7 +178,7 @@ def _level(prefix_uri: str) -> tuple[pa.RecordBatch, list[str]]:
 def size_and_etag(uri: str) -> Answer | None:
     """What a HEAD says of an object; None when there is none."""
     bucket, key = split(uri)
-    if UNNAMEABLE.search(key) and KINDS[uri.partition("://")[0]] == S3:
+    if UNNAMEABLE.search(key) and _kind(uri) == S3:
         rows = _ask(uri, "read", lambda: next(boto.pages(bucket.partition("://")[2], key), None))
         return Answer(rows[1][0], bare_etag(rows[2][0])) if rows is not None and rows[0][0] == key else None
     found = _ask_for(uri, lambda: obstore.head(patient_store(bucket), key))
@@ -184,7 +194,7 @@ def read_part(uri: str, first: int, length: int) -> bytes:
 def read_tail(uri: str, count: int) -> bytes:
     """The last bytes of an object, by one request; Azure, which knows no end to count from, takes two."""
     bucket, key = split(uri)
-    if KINDS[uri.partition("://")[0]] == AZURE:
+    if _kind(uri) == AZURE:
         answer = size_and_etag(uri)
         size = 0 if answer is None or answer.size_bytes is None else answer.size_bytes
         return read_part(uri, max(0, size - count), min(count, size)) if size else b""
@@ -193,12 +203,12 @@ def read_tail(uri: str, count: int) -> bytes:
 
 
 def read_version(uri: str) -> tuple[bytes, str] | None:
-    """An object and its etag; None when there is none."""
+    """An object and what to name it by in `replace`; None when there is none."""
     bucket, key = split(uri)
 
     def ask() -> tuple[bytes, str]:
         found = obstore.get(patient_store(bucket), key)
-        return bytes(found.bytes()), _version(uri, str(found.meta["e_tag"]))
+        return bytes(found.bytes()), _version(uri, found.meta)
 
     return _ask_for(uri, ask)
 
@@ -209,8 +219,8 @@ def create(uri: str, data: bytes) -> bool:
 
 
 def replace(uri: str, data: bytes, version: str) -> bool:
-    """PUT an object in place of the one with this etag; False when another one lies there."""
-    return _put(uri, data, {"e_tag": version})
+    """PUT an object in place of the one of this version; False when another one lies there."""
+    return _put(uri, data, {"version" if _kind(uri) == GOOGLE else "e_tag": version})
 
 
 def bare_etag(etag: str | None) -> str | None:
@@ -218,9 +228,11 @@ def bare_etag(etag: str | None) -> str | None:
     return None if etag is None else etag.removeprefix("W/").strip('"')
 
 
-def _version(uri: str, etag: str) -> str:
-    """What names an object in a condition: Ceph compares with the bare etag only, Azure with the quotes."""
-    return str(bare_etag(etag)) if KINDS[uri.partition("://")[0]] == S3 else etag
+def _version(uri: str, meta: Any) -> str:
+    """What names an object in a condition: Google its generation; Ceph the bare etag only, Azure that with quotes."""
+    if _kind(uri) == GOOGLE:
+        return str(meta["version"])
+    return str(bare_etag(meta["e_tag"]) if _kind(uri) == S3 else meta["e_tag"])
 
 
 def _put(uri: str, data: bytes, mode: Any) -> bool:
@@ -274,7 +286,7 @@ def _wait_or_raise(uri: str, verb: str, refusal: Refusal, failures: int) -> None
 
 
 def _refuse_unnameable(uri: str) -> None:
-    if KINDS[uri.partition("://")[0]] != S3:
+    if _kind(uri) != S3:
         raise StorageError(
             f"cannot list {uri}: there is a key below it that the client cannot name (with `//`, or `.` as a part)."
         )

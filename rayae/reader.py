@@ -4,14 +4,16 @@ The rules; each is held by a test in `test_reader.py`. What a single failed try 
 
 - One GET an image, no HEAD. What storage may yet give is asked for again, with growing random waits, until
   `deadline_s` after the first try; then the image has the status of the last failure.
-- When storage has answered nothing at all for half as long by then, it is out of order: StorageError ends the job,
-  and no image is blamed.
+- When a bucket has answered nothing at all for half as long by then, nor does when it is asked for something else, it
+  is out of order: StorageError ends the job, and no image is blamed. On the web, where servers are many, each image is
+  judged alone.
 - `changed`: size or etag (on a disk: the modification time) differ from the manifest's, or move while a file is read.
 - `too_large` is judged before memory is taken; where no size is known, at most `max_bytes` and one are asked for.
 - An image inside an archive is read by its place there; what the archive does not hold as listed is `truncated`.
 """
 
 import itertools
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -19,12 +21,13 @@ from dataclasses import dataclass, field
 
 from rayae import archives, stores
 from rayae.errors import ConfigError, StorageError
-from rayae.fetch import Expired, Part, Refused, fetch_local, fetch_remote, place_of
+from rayae.fetch import Expired, Part, Refused, another_at, fetch_local, fetch_remote, place_of
 from rayae.objects import HOW_CREDENTIALS_ARE_GIVEN, Answer
 from rayae.redaction import redacted
 from rayae.results import Status
 from rayae.storage import is_local
 from rayae.throttle import Throttle, backoff_s, throttle_of
+from rayae.web import is_web
 
 TRIES_OF_CREDENTIALS = 2
 """Times that credentials are looked for anew when storage calls them expired."""
@@ -105,10 +108,14 @@ class Reader:
     def _fetch_with_patience(
         self, uri: str, part: Part, judge: Callable[[Answer], None], stop: threading.Event
     ) -> bytes:
-        throttle, started = throttle_of(place_of(uri), self.concurrency), time.monotonic()
+        throttle, started = throttle_of(place_of(uri), self.concurrency), math.inf
         for failures in itertools.count(1):
             try:
-                return self._try(throttle, uri, part, judge)
+                with throttle.turn(stop):
+                    if stop.is_set():
+                        raise Refused(Status.TIMEOUT, "The job ends; it was not asked for.")
+                    started = min(started, time.monotonic())  # waiting for one's turn is no fault of the image
+                    return self._try(throttle, uri, part, judge)
             except Expired as expired:
                 if failures > TRIES_OF_CREDENTIALS:
                     raise ConfigError(
@@ -119,16 +126,16 @@ class Reader:
                 if refused.again is None:
                     raise
                 wait_s = backoff_s(refused.again.base_s, refused.again.longest_s, failures - 1)
-                if time.monotonic() + wait_s - started > self.deadline_s or stop.wait(wait_s):
-                    self._refuse_outage(throttle, uri, refused)
+                left_s = started + self.deadline_s - time.monotonic()
+                if left_s <= 0 or stop.wait(min(wait_s, left_s)):
+                    self._refuse_outage(throttle, uri, refused, stop)
                     tries = f" (tried {failures} times in {time.monotonic() - started:.0f} s)" if failures > 1 else ""
                     raise Refused(refused.status, f"{refused.sentence.rstrip('.')}{tries}.") from None
         raise AssertionError("unreachable: the tries are counted without end")
 
     def _try(self, throttle: Throttle, uri: str, part: Part, judge: Callable[[Answer], None]) -> bytes:
         try:
-            with throttle.turn():
-                data = fetch_remote(uri, part, judge, self.timeout_s)
+            data = fetch_remote(uri, part, judge, self.timeout_s)
         except Refused as refused:
             if refused.again is None:
                 throttle.answered()
@@ -138,13 +145,29 @@ class Reader:
         throttle.answered()
         return data
 
-    def _refuse_outage(self, throttle: Throttle, uri: str, refused: Refused) -> None:
-        seconds = throttle.out_of_order_s()
-        if seconds >= self.deadline_s / 2:
+    def _refuse_outage(self, throttle: Throttle, uri: str, refused: Refused, stop: threading.Event) -> None:
+        """StorageError when it is storage that fails, and not this image."""
+        if is_web(uri):
+            return  # there are many servers, and those that are gone must not end the job for the others
+        seconds = throttle.silent_s()
+        if seconds >= self.deadline_s / 2 and not stop.is_set() and not self._answers(throttle, another_at(uri)):
             raise StorageError(
                 f"{place_of(uri)} has answered no request for {seconds:.0f} s. {refused.sentence} What is committed "
                 "stays; run the same command again when it answers."
             )
+
+    def _answers(self, throttle: Throttle, uri: str) -> bool:
+        """Whether storage says anything at all when it is asked for this; no body is taken."""
+
+        def enough(answer: Answer) -> None:
+            raise Refused(Status.MISSING, "It answers.")
+
+        try:
+            with throttle.turn():
+                self._try(throttle, uri, Part(length=1), enough)
+        except Refused as refused:
+            return refused.again is None
+        return True
 
     def _judge(self, answer: Answer, image: Image) -> None:
         """Refuse an object that is not as it was listed, or too large, before its body is taken."""

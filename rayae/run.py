@@ -158,12 +158,14 @@ class Run:
     def summaries(self) -> list[ChunkSummary]:
         """What the chunk files say of themselves, read from their footers; RunError when one is not as planned.
 
-        Of a compacted run the sum of all chunks, as one.
+        Of a compacted run the sum of all chunks, as one; RunError when one of its files is gone.
         """
         present, listed = self._files()
+        if listed is not None:
+            self.refuse_lost_files()
+            return [listed.summary]
         with ThreadPoolExecutor(FOOTER_READERS) as pool:
-            found = list(pool.map(lambda file: self.summary_of(*file), present))
-        return found if listed is None else [listed.summary]
+            return list(pool.map(lambda file: self.summary_of(*file), present))
 
     def summary_of(self, uri: str, chunk: Chunk) -> ChunkSummary:
         """What a file of results says of itself, by one request; RunError when it is not that of the chunk."""
@@ -198,6 +200,23 @@ class Run:
             return list(zip(uris, chunks, strict=True)), listed
         present = [chunk for chunk in self.chunks if chunk_name(chunk.number) in names]
         return [(self.chunk_uri(chunk.number), chunk) for chunk in present], None
+
+    def lost_files(self) -> list[str]:
+        """Names of files that a compacted run lists and no longer has; nothing for a run of chunk files."""
+        listed = self.file_list()
+        if listed is None:
+            return []
+        there = set(storage.list_names(storage.join(self.uri, RESULTS)))
+        return [file.name for file in listed.files if file.name not in there]
+
+    def refuse_lost_files(self) -> None:
+        """RunError when a compacted run no longer has all its files: no chunk file is there to make them anew."""
+        lost = self.lost_files()
+        if lost:
+            raise RunError(
+                f"{len(lost):,} file(s) of the compacted run {self.uri} are gone, the first is {RESULTS}/{lost[0]}; "
+                "put them back, or score the images again into a new `out=`."
+            )
 
     def strange_files(self) -> list[str]:
         """Files among the results that are none of the run's; who reads the folder reads them too."""

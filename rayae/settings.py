@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Placement = Literal["together", "inline"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -138,6 +138,14 @@ class SelectSettings(Settings):
     """The column of Parquet files that holds the images, where there are several; `a.b` for a field of a struct."""
     pages: Literal["first", "all"] = "first"
     """Of a TIFF with several pages: its first, or each as an image of its own."""
+
+    @model_validator(mode="after")
+    def _takes_something(self) -> "SelectSettings":
+        if self.min_bytes is not None and self.max_bytes is not None and self.min_bytes > self.max_bytes:
+            raise ValueError(f"min_bytes={self.min_bytes} is above max_bytes={self.max_bytes}: nothing would be taken")
+        if self.newer is not None and self.older is not None and moment(self.newer) >= moment(self.older):
+            raise ValueError(f"newer={self.newer} is not before older={self.older}: nothing would be taken")
+        return self
 
 
 class Labelled(VerbSettings):

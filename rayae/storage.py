@@ -326,6 +326,8 @@ def filesystem_of(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
     path = absolute(uri)
     if is_local(path):  # not by url_to_fs, which takes `::` in a file name for a chain of URLs
         return LocalFileSystem(), path
+    if objects.is_object_store(path) and not objects.is_bucket(objects.split(path)[0]):
+        raise ConfigError(f"no bucket can have the name in {objects.split(path)[0]}; mend the URI.")
     filesystem, path = url_to_fs(path, **options_of_fsspec(uri))
     filesystem.invalidate_cache()  # other processes write to the same places
     return filesystem, path

@@ -78,7 +78,7 @@ def _client_options(timeout_s: float) -> dict[str, Any]:
         trusted = {} if ca_file is None else {"root_certificate": Path(ca_file).read_bytes()}
     except OSError as error:
         raise ConfigError(f"AWS_CA_BUNDLE={ca_file} cannot be read: {error.strerror}.") from error
-    is_plain = boto.endpoint() is not None and str(boto.endpoint()).startswith("http://")
+    is_plain = any(str(url).startswith("http://") for url in (boto.endpoint(), os.environ.get("GOOGLE_BASE_URL")))
     timeouts = {"timeout": timedelta(seconds=timeout_s), "connect_timeout": timedelta(seconds=min(5.0, timeout_s))}
     return {"allow_http": is_plain, "pool_max_idle_per_host": "1024", **timeouts, **trusted}
 

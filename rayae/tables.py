@@ -228,7 +228,7 @@ def read_json_lines(uri: str) -> pa.Table:
 def _json_object(uri: str, number: int, line: bytes) -> dict[str, Any]:
     try:
         found = json.loads(line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{uri}: line {number} is no JSON in UTF-8 ({error}).") from error
     if not isinstance(found, dict):
         raise DataError(f'{uri}: line {number} is no JSON object; each line is one, as {{"uri": "a.png"}}.')

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 
 SECONDS_BETWEEN_CUTS = 1.0
 """Requests that were under way together are refused together, and count as one sign."""
+SECONDS_BETWEEN_LOOKS = 0.5
+"""Who waits for a turn looks so often whether to go on waiting."""
 FEWEST = 1.0
-OUTAGE_FAILURES = 16
-"""Tries in a row that must have failed before storage counts as out of order, and not some of its objects."""
 
 
 class Throttle:
@@ -28,13 +28,13 @@ class Throttle:
         self._refused = self._answered = 0
         self._changed = threading.Condition()
         self._failed_since: float | None = None
-        self._failures = 0
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Wait for one's turn, and hold it."""
+    def turn(self, stop: threading.Event | None = None) -> Iterator[None]:
+        """Wait for one's turn, and hold it; once `stop` is set nobody waits."""
         with self._changed:
-            self._changed.wait_for(lambda: self._under_way < max(FEWEST, int(self.limit)))
+            while self._under_way >= max(FEWEST, int(self.limit)) and not (stop and stop.is_set()):
+                self._changed.wait(SECONDS_BETWEEN_LOOKS)
             self._under_way += 1
         try:
             yield
@@ -46,7 +46,7 @@ class Throttle:
     def answered(self) -> None:
         """Storage gave what was asked, or said for good that it will not."""
         with self._changed:
-            self._failed_since, self._failures = None, 0
+            self._failed_since = None
             self._answered += 1
             if self.limit < self.most:
                 self.limit = min(self.most, self.limit + 1 / max(self.limit, FEWEST))
@@ -56,7 +56,6 @@ class Throttle:
         """Storage gave no answer, or asked to be left alone (`is_busy`): then fewer go on."""
         now = time.monotonic()
         with self._changed:
-            self._failures += 1
             self._failed_since = self._failed_since or now
             self._refused += is_busy
             if is_busy and now - self._cut_at >= SECONDS_BETWEEN_CUTS:
@@ -64,12 +63,10 @@ class Throttle:
                 self.limit, self._cut_at = max(FEWEST, self.limit * (1 - share / 2)), now
                 self._refused = self._answered = 0
 
-    def out_of_order_s(self) -> float:
-        """Seconds for which nothing at all was answered; 0 while some requests are, or few have been tried."""
+    def silent_s(self) -> float:
+        """Seconds since the first of the tries in a row that have failed; 0 when the last one was answered."""
         with self._changed:
-            if self._failed_since is None or self._failures < OUTAGE_FAILURES:
-                return 0.0
-            return time.monotonic() - self._failed_since
+            return 0.0 if self._failed_since is None else time.monotonic() - self._failed_since
 
 
 @functools.lru_cache(maxsize=1024)

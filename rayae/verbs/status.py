@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from rayae import storage
+from rayae.errors import StorageError
 from rayae.filelist import merged
 from rayae.lease import LIMITS, Holder, holder_of
 from rayae.manifest import Chunk
@@ -35,8 +36,10 @@ class State:
     driver: str
     is_driven: bool
     success: dict[str, Any] | None
-    files: int | None
+    files: int | None = None
     """Files of a compacted run."""
+    lost_files: int = 0
+    """Those of them that are no longer there."""
 
     def line(self) -> str:
         """The whole in one line."""
@@ -63,10 +66,15 @@ class State:
     def standing(self) -> str:
         """Whether it is finished, and what is to be done when it is not and nobody is at it."""
         if self.files is not None:
-            return f"finished, and compacted into {self.files:,} file(s)"
-        if self.success is not None:
+            lost = f", of which {self.lost_files:,} are gone; `rayae verify {self.run.uri}` names what was in them"
+            return f"finished, and compacted into {self.files:,} file(s){lost if self.lost_files else ''}"
+        left = self.run.rows - self.summary.images
+        if self.success is not None and not left:
             return f"finished at {self.success['finished']}"
-        what = "all rows are there, the end is not written" if self.summary.images == self.run.rows else "not finished"
+        if self.success is not None:
+            what = f"finished at {self.success['finished']}, but {left:,} rows are gone since"
+        else:
+            what = "not finished" if left else "all rows are there, the end is not written"
         return what if self.is_driven else f"{what}; `rayae score {self.run.uri}` goes on with it"
 
 
@@ -92,13 +100,22 @@ def status(settings: StatusSettings) -> None:
 
 def look(run: Run, seen: Seen) -> State:
     """The state of a run now; RunError when one of its files is not as planned."""
+    try:
+        return _look(run, seen)
+    except StorageError:
+        if run.file_list() is None:
+            raise
+        return _look(run, seen)  # it was compacted, and its chunk files removed, meanwhile
+
+
+def _look(run: Run, seen: Seen) -> State:
     files = {entry.name: entry for entry in storage.list_files(storage.join(run.uri, CHUNKS))}
     listed = run.file_list()
     holder = holder_of(run.uri)
     driver, is_driven = told(holder, time.time())
     if listed is not None:
-        count = len(run.chunks)
-        return State(run, count, listed.summary, None, driver, is_driven, run.success(), len(listed.files))
+        count, kept, lost = len(run.chunks), len(listed.files), len(run.lost_files())
+        return State(run, count, listed.summary, None, driver, is_driven, run.success(), kept, lost)
     done = [(chunk, files[name]) for chunk in run.chunks if (name := chunk_name(chunk.number)) in files]
 
     def summary(chunk: Chunk, file: storage.Entry) -> ChunkSummary:
@@ -110,7 +127,7 @@ def look(run: Run, seen: Seen) -> State:
     with ThreadPoolExecutor(FOOTER_READERS) as pool:
         summaries = list(pool.map(lambda pair: summary(*pair), done))
     speed = rate([(file.modified, chunk.rows) for chunk, file in done if file.modified is not None])
-    return State(run, len(done), merged(summaries), speed, driver, is_driven, run.success(), None)
+    return State(run, len(done), merged(summaries), speed, driver, is_driven, run.success())
 
 
 def rate(written: list[tuple[float, int]]) -> float | None:

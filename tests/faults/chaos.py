@@ -35,6 +35,8 @@ STARTS = 5
 """Times that the same command may be given before a round counts as failed; each driver that ended was killed."""
 WHILE_STARTING = 0.25
 """Share of the rounds that kill before the first chunk is there."""
+AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
+"""Processes of a node that takes its own life when they end; that of the head is not promised to be survived."""
 STARTING_S, MOMENT_S, NODE_AWAY_S = 8.0, 0.3, 3.0
 
 
@@ -124,7 +126,9 @@ class Round:
             return cluster.kill_node()
         names = {"actor": ("ray::MapWorker", "ray::ScoringActor"), "worker": ("ray::", "default_worker.py")}
         found = sorted(
-            (pid, line) for pid, line in descendants(os.getpid()).items() if line.startswith(names.get(self.victim, ()))
+            (pid, line)
+            for pid, line in descendants(os.getpid()).items()
+            if line.startswith(names.get(self.victim, ())) and not line.startswith(AGENTS)
         )
         pid, line = self.random.choice(found) if found else (driver.pid, "the driver")
         os.kill(pid, signal.SIGKILL)

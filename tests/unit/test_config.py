@@ -292,3 +292,19 @@ def test_what_dry_run_prints_can_be_given_back(tmp_path: Path, made: BaseModel) 
 def test_nesting_without_end_is_refused_at_once() -> None:
     sentence = "the command line has 1 problem(s):\n  spices: "
     assert refusal("spices=" + "[" * 5000 + "]" * 5000).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["select.min_bytes=9", "select.max_bytes=8"], "min_bytes=9 is above max_bytes=8: nothing would be taken"),
+        (
+            ["select.newer=2026-11-24", "select.older=2026-11-24T01:00+01:00"],
+            "newer=2026-11-24 is not before older=2026-11-24T01:00+01:00: nothing would be taken",
+        ),
+    ],
+)
+def test_a_selection_that_takes_nothing_is_refused(words: list[str], sentence: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load(settings.IndexSettings, ["out=m.parquet", "images=/data", *words])
+    assert str(error.value) == f"the command line has 1 problem(s):\n  select: {sentence}"

@@ -182,6 +182,15 @@ def test_a_lease_that_was_removed_by_hand_is_written_again(tmp_path: Path) -> No
         assert noted(tmp_path) is not None
 
 
+def test_a_driver_that_slept_while_another_came_and_went_does_not_take_the_lease_back(tmp_path: Path) -> None:
+    with held(str(tmp_path), Limits(renew_s=60, void_s=0.2, look_s=0.02)) as lease:
+        (tmp_path / LEASE).unlink()  # as one does that has taken over, and has ended
+        time.sleep(0.3)
+        with pytest.raises(RunError, match="was taken over by another process, which has ended since: this process"):
+            lease.check()
+    assert noted(tmp_path) is None
+
+
 def test_a_lease_that_is_given_back_while_another_waits_is_had_at_once(tmp_path: Path) -> None:
     slow = Limits(renew_s=60, void_s=60, look_s=0.02)
     with held(str(tmp_path), slow) as first:

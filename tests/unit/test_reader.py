@@ -200,13 +200,13 @@ class NoCredentialsError(Exception):
 
 
 class Broken(fsspec.AbstractFileSystem):  # type: ignore[misc]
-    """Storage that answers every request with the error that the test put here."""
+    """Storage that has no objects, and answers for `.png` with the error that the test put here."""
 
     protocol = "broken"
     error: BaseException = OSError()
 
     def cat_file(self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any) -> bytes:
-        raise self.error
+        raise self.error if path.endswith(".png") else FileNotFoundError(path)
 
 
 def translated(code: str) -> OSError:

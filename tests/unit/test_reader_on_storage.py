@@ -9,10 +9,10 @@ import pytest
 
 from rayae import objects, stores, throttle
 from rayae.errors import ConfigError, StorageError
-from rayae.fetch import NO_ANSWER, SERVER_ERROR, THROTTLED
+from rayae.fetch import NO_ANSWER, NOTHING, SERVER_ERROR, THROTTLED
 from rayae.reader import Fetched, Image, Reader
 from rayae.results import Status
-from tests.unit.small_server import Handler, body, hang_up, serving, slowly, status
+from tests.unit.small_server import Answer, Handler, body, hang_up, serving, slowly, status
 
 FINE = body(b"some bytes")
 ANSWERS = {
@@ -102,7 +102,6 @@ def test_what_another_try_cannot_change_is_asked_for_once(
 
 @pytest.mark.parametrize(("key", "expected"), [("always-busy", Status.THROTTLED), ("always-broken", Status.TIMEOUT)])
 def test_an_image_is_given_up_at_its_deadline(monkeypatch: pytest.MonkeyPatch, key: str, expected: Status) -> None:
-    monkeypatch.setattr(throttle, "OUTAGE_FAILURES", 10**9)
     started = time.monotonic()
     fetched, asked = ask(monkeypatch, key, Reader(deadline_s=0.5, timeout_s=0.5))
     assert fetched.status == expected
@@ -169,6 +168,43 @@ def test_storage_that_answers_nothing_ends_the_job_and_blames_no_image(monkeypat
         pytest.raises(StorageError, match=r"^s3://bucket has answered no request for \d+ s\. .* run the same command"),
     ):
         list(pool.map(lambda number: reader.read(Image(f"s3://bucket/{number}")), range(8)))
+
+
+@pytest.mark.parametrize("answer", [status(500, "InternalError"), status(503, "SlowDown"), slowly(1, FINE)])
+def test_storage_is_out_of_order_only_when_nothing_at_all_is_answered(
+    monkeypatch: pytest.MonkeyPatch, answer: Answer
+) -> None:
+    """With one request at a time nothing else is asked meanwhile, so it is asked whether anybody answers."""
+    reader, images = Reader(deadline_s=1.5, timeout_s=0.3, concurrency=1), ("one", "other")
+    with serving({key: [answer] for key in (*images, NOTHING)}) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+        with pytest.raises(StorageError, match=r"^s3://bucket has answered no request for \d+ s"):
+            reader.read(Image("s3://bucket/one"))
+        assert server.asked[f"GET {NOTHING}"] == 1
+    with serving({key: [FINE] if key == "fine" else [answer] for key in (*images, "fine")}) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+        found = [reader.read(Image(f"s3://bucket/{name}")).status for name in (*images, "fine")]
+    assert (Status.SCORED in found[:2], found[2]) == (False, Status.SCORED)
+
+
+def test_an_image_that_waits_for_its_turn_loses_no_time_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = [f"image-{number}" for number in range(6)]
+    answers = {key: [slowly(0.2, status(500)), slowly(0.2, FINE)] for key in keys}
+    with serving(answers) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+        reader = Reader(concurrency=1, deadline_s=2.0)
+        with ThreadPoolExecutor(6) as pool:
+            found = list(pool.map(lambda key: reader.read(Image(f"s3://bucket/{key}")).status, keys))
+    assert found == [Status.SCORED] * 6
+
+
+def test_a_reader_that_is_stopped_begins_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    stop = threading.Event()
+    stop.set()
+    with serving(ANSWERS) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+        assert Reader().read(Image("s3://bucket/fine"), stop).data is None
+        assert not server.asked
 
 
 def test_a_reader_that_is_stopped_asks_no_more(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -236,6 +236,12 @@ def test_json_lines_that_are_no_list_are_refused_with_the_reason(tmp_path: Path,
     assert refusal(path) == sentence.format(path)
 
 
+@pytest.mark.parametrize("depth", [100, 1_000, 100_000])
+def test_a_json_line_that_is_nested_deeply_is_refused(tmp_path: Path, depth: int) -> None:
+    path = written(tmp_path, "list.jsonl", '{"uri": "a", "x": ' + "[" * depth + "]" * depth + "}")
+    assert refusal(path).startswith(str(path))
+
+
 @pytest.mark.parametrize(
     "text", ['{"uri": "a", "x": 1}\n{"uri": "b", "x": "y"}', '{"uri": "a", "x": 99999999999999999999}']
 )

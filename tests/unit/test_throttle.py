@@ -84,15 +84,24 @@ def test_a_waiting_request_goes_on_when_the_limit_rises() -> None:
     thread.join()
 
 
-def test_storage_is_out_of_order_only_when_nothing_at_all_is_answered() -> None:
+def test_silence_lasts_from_the_first_failure_to_the_next_answer() -> None:
     limit = Throttle(4)
-    for _ in range(throttle.OUTAGE_FAILURES):
-        assert limit.out_of_order_s() == 0
+    assert limit.silent_s() == 0
+    for _ in range(3):
         limit.failed(is_busy=False)
     time.sleep(0.01)
-    assert limit.out_of_order_s() >= 0.01
+    assert limit.silent_s() >= 0.01
     limit.answered()
-    assert limit.out_of_order_s() == 0
+    assert limit.silent_s() == 0
+
+
+def test_who_waits_for_a_turn_is_let_go_when_the_job_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(throttle, "SECONDS_BETWEEN_LOOKS", 0.02)
+    limit, stop = Throttle(1), threading.Event()
+    with limit.turn():
+        threading.Timer(0.1, stop.set).start()
+        with limit.turn(stop):
+            assert stop.is_set()
 
 
 def test_waits_grow_to_a_limit_and_differ() -> None:

@@ -10,6 +10,8 @@ import pytest
 from rayae import storage
 from rayae.cli import main
 from rayae.lease import LEASE, Holder
+from rayae.manifest import Chunk
+from rayae.results import ChunkSummary
 from rayae.run import Run
 from rayae.verbs import status
 from rayae.verbs.status import look, rate, told
@@ -55,6 +57,30 @@ def test_a_finished_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert text.endswith(f"driver: none\nrun: finished at {success['finished']}\n")
     Path(tmp_path / "_SUCCESS.json").unlink()
     assert "run: all rows are there, the end is not written; `rayae score" in said(run, capsys)
+
+
+def test_a_finished_run_whose_rows_are_gone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = finish(plan(tmp_path))
+    Path(tmp_path / "chunks/chunk-000001.parquet").unlink()
+    text = said(run, capsys)
+    assert "6 of 10 images in 2 of 3 chunks\n" in text
+    assert text.endswith(f", but 4 rows are gone since; `rayae score {run.uri}` goes on with it\n")
+
+
+def test_status_of_a_run_that_is_compacted_meanwhile_is_that_of_the_compacted_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = finish(plan(tmp_path))
+    read = Run.summary_of
+
+    def compacted_first(self: Run, uri: str, chunk: Chunk) -> ChunkSummary:
+        monkeypatch.setattr(Run, "summary_of", read)
+        assert main(["compact", run.uri]) == 0
+        return read(self, uri, chunk)
+
+    monkeypatch.setattr(Run, "summary_of", compacted_first)
+    state = look(run, {})
+    assert (state.summary.images, state.files, state.lost_files) == (10, 1, 0)
 
 
 def test_a_compacted_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

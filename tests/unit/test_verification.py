@@ -12,7 +12,8 @@ import pytest
 
 from rayae import compaction, completeness, manifest, storage
 from rayae.errors import RunError
-from rayae.manifest import complete, write_manifest
+from rayae.lease import held
+from rayae.manifest import Chunk, complete, write_manifest
 from rayae.results import summarise
 from rayae.run import Run, short_hash
 from rayae.settings import VerifySettings
@@ -284,6 +285,34 @@ def test_verify_tells_what_is_wrong_and_no_more_than_a_screen_of_it(
     assert lines[0] == f"{run.uri} is not whole:"
     assert lines[1] == f"  {run.chunk_uri(0)} belongs to another plan: its fingerprint differs."
     assert lines[21:] == ["  and 10 more"]
+
+
+def test_a_run_that_is_compacted_while_it_is_verified_is_whole(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    left = Run.chunks_left
+
+    def and_compact(self: Run) -> list[Chunk]:
+        monkeypatch.setattr(Run, "chunks_left", left)
+        found = left(self)
+        compaction.compact(run, 1, lambda: None)
+        return found
+
+    monkeypatch.setattr(Run, "chunks_left", and_compact)
+    verify(VerifySettings(run=run.uri))
+    assert "10 images has one row in 1 file(s), sorted by score" in capsys.readouterr().out
+
+
+def test_verify_tells_who_is_at_work_on_a_run_that_is_not_whole(run: Run) -> None:
+    Path(run.chunk_uri(1)).unlink()
+    with (
+        held(run.uri),
+        pytest.raises(RunError, match=r"4 of 10 rows are missing.*\n  it is being worked on by process"),
+    ):
+        verify(VerifySettings(run=run.uri))
+    with pytest.raises(RunError) as alone:
+        verify(VerifySettings(run=run.uri))
+    assert "worked on" not in str(alone.value)
 
 
 @pytest.fixture
