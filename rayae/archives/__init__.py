@@ -9,10 +9,12 @@ The rules; each is held by a test in `test_archives_*.py`.
 - A broken archive costs its own tail: what stands before is listed, and one row, `damaged-FIRST`, stands for all from
   that byte on. It is `truncated` when it is read. A ZIP archive without a directory, and a Parquet file without a
   footer, are damaged from byte 0 on, and so is what is no archive at all. A tar without its end mark is broken too.
-- Compressed tars are refused with what to do; encrypted members, and compressions but deflate, are `unsupported`.
+- A compressed tar (`.tar.gz`) that is named is refused with what to do; what is called `.tar` and is compressed is one
+  row, `compressed`, and `unsupported`. So are encrypted members, and compressions but deflate.
 - Names in a tar lose `./` at their beginning, and bytes that are no UTF-8 are written as `\\xNN`.
 - Rows of a Parquet file count from 0, as `row-17`; pages from 1, as `page-2`. A TIFF of one page is listed as the file
-  that it is.
+  that it is. Pages of TIFFs in a tar or ZIP are found when it is listed, for which a ZIP's TIFFs are read; of TIFFs in
+  a Parquet file the first page is taken.
 """
 
 import re
@@ -24,7 +26,8 @@ import pyarrow as pa
 from rayae.archives import pages as tiff_pages
 from rayae.archives import parquet, tar, zip
 from rayae.archives.cache import Cache, Shelf
-from rayae.archives.member import ROW_GROUP, Fetch, Unreadable, bad_place, fields_of, member_tables
+from rayae.archives.member import COMPRESSED, ROW_GROUP, Fetch, Unreadable, bad_place, fields_of, member_tables
+from rayae.archives.pages import PAGED
 from rayae.archives.tar import is_compressed_tar
 from rayae.errors import ConfigError
 from rayae.ranges import open_ranges
@@ -46,9 +49,7 @@ __all__ = [
 
 SUFFIXES = frozenset({".tar", ".zip"})
 """Files with these endings, in any case, are archives in a folder as well."""
-PAGED = frozenset({".tif", ".tiff"})
-"""Files with these endings may have several pages."""
-PAGE = re.compile(r"page:([0-9]+)\Z")
+PAGE = re.compile(r"page:([0-9]+)(?::((?:tar|zip):.*))?\Z", re.DOTALL)
 
 
 def expand(
@@ -76,7 +77,8 @@ def expand(
     if ending == ".parquet":
         return parquet.image_tables(ranges, image_column, counter)
     if ending not in PAGED:
-        return member_tables(ranges, (tar if ending == ".tar" else zip).members(ranges, counter))
+        members = (tar if ending == ".tar" else zip).members(ranges, counter)
+        return member_tables(ranges, tiff_pages.opened(ranges, members, counter) if pages else members)
     return tiff_pages.page_tables(ranges, counter)
 
 
@@ -103,12 +105,19 @@ def read_member(place: str, size_bytes: int | None, fetch: Fetch, shelf: Shelf) 
         return zip.read(place, size_bytes, fetch)
     if kind == "row":
         return parquet.read(place, fetch, shelf)
-    if PAGE.match(place):
-        return tiff_pages.read(fetch, shelf)
+    page = PAGE.match(place)
+    if page:
+        inside = page[2]
+        return shelf.get(
+            ("file", inside), lambda: read_member(inside, size_bytes, fetch, shelf) if inside else fetch(0, None), len
+        )
     if kind == "damaged":
         (first,) = fields_of(place, 1)
         if ROW_GROUP in first:
             raise Unreadable(Status.TRUNCATED, f"The Parquet file is damaged in {first.removeprefix('0:')}.")
+        if COMPRESSED in first:
+            how = first.removeprefix("0:")
+            raise Unreadable(Status.UNSUPPORTED, f"The tar is {how}; unpack it, or write it as a plain .tar.")
         what = "The archive is cut, damaged or none" if first == "0" else "The archive is cut or damaged"
         raise Unreadable(Status.TRUNCATED, f"{what}, from byte {first} on; what it held there is not known.")
     raise bad_place(place)

@@ -17,6 +17,8 @@ TABLE_ROWS = 65_536
 HIDDEN = "hidden"
 ROW_GROUP = "row group "
 """What stands in a place for a row of which more than the image cannot be read."""
+COMPRESSED = "compressed by "
+"""What stands in a place for an archive of which no member can be read by its place."""
 Fetch = Callable[[int, int | None], bytes]
 """Reads `length` bytes of an archive from `first` on, or all up to its end; fewer where the archive ends before."""
 
@@ -44,6 +46,11 @@ class Member:
 def damaged_rest(first: int) -> Member:
     """The one row that stands for all that a broken archive holds from a byte on."""
     return Member(f"damaged-{first}", None, f"damaged:{first}")
+
+
+def compressed_whole(method: str) -> Member:
+    """The one row that stands for all that is in an archive which was compressed as a whole."""
+    return Member("compressed", None, f"damaged:0:{COMPRESSED}{method}")
 
 
 def is_wanted(name: str, passed_over: Counter[str]) -> bool:

@@ -11,7 +11,16 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rayae.archives.member import Fetch, Member, Unreadable, damaged_rest, fields_of, is_wanted, number_in
+from rayae.archives.member import (
+    Fetch,
+    Member,
+    Unreadable,
+    compressed_whole,
+    damaged_rest,
+    fields_of,
+    is_wanted,
+    number_in,
+)
 from rayae.archives.window import Window
 from rayae.errors import DataError
 from rayae.ranges import Ranges
@@ -60,14 +69,12 @@ def is_compressed_tar(uri: str) -> bool:
     return COMPRESSED.search(uri) is not None
 
 
-def refuse_compressed(uri: str, head: bytes = b"") -> None:
-    """DataError when a name, or the first bytes, are those of a compressed tar."""
-    by_head = next((name for magic, name in MAGIC_OF_COMPRESSION.items() if head.startswith(magic)), None)
-    if by_head or is_compressed_tar(uri):
-        raise DataError(
-            f"{uri} is a compressed tar{f' ({by_head})' if by_head else ''}: its images cannot be read one by one; "
-            "unpack it, or write it as a plain .tar (pictures are compressed already)."
-        )
+def refuse_compressed(uri: str) -> None:
+    """DataError for a compressed tar that is named."""
+    raise DataError(
+        f"{uri} is a compressed tar: its images cannot be read one by one; unpack it, or write it as a plain .tar "
+        "(pictures are compressed already)."
+    )
 
 
 def members(ranges: Ranges, passed_over: Counter[str]) -> Iterator[Member]:
@@ -81,9 +88,9 @@ def members(ranges: Ranges, passed_over: Counter[str]) -> Iterator[Member]:
                 place = f"tar:{entry.first}" + f":{SPARSE}" * (entry.kind == SPARSE)
                 yield Member(entry.name, entry.size_bytes, place)
     except Broken as broken:
-        if broken.first == 0:
-            refuse_compressed(ranges.uri, ranges.read(0, 8))
-        yield damaged_rest(broken.first)
+        head = b"" if broken.first else ranges.read(0, 8)
+        method = next((name for magic, name in MAGIC_OF_COMPRESSION.items() if head.startswith(magic)), None)
+        yield damaged_rest(broken.first) if method is None else compressed_whole(method)
 
 
 def walk(window: Window) -> Iterator[Entry]:

@@ -55,7 +55,7 @@ class PartFile(io.RawIOBase):
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self.at, io.SEEK_END: self.size_bytes}[whence]
         if at < 0:
-            raise ValueError(f"byte {at} lies before the beginning of the file")
+            raise OSError(f"byte {at} lies before the beginning of the file")  # as files of the system do
         self.at = at
         return at
 

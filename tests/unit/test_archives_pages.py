@@ -1,5 +1,7 @@
 import io
 import struct
+import tarfile
+import zipfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -113,3 +115,48 @@ def test_pages_of_other_shapes_and_depths_are_read_by_their_own_tags() -> None:
 
 def test_a_page_is_told_by_its_place() -> None:
     assert [archives.page_of(place) for place in (None, "tar:5", "page:0", "page:17", "page:x")] == [0, 0, 0, 17, 0]
+
+
+def packed(path: Path, members: dict[str, bytes]) -> Path:
+    """A tar or a ZIP archive, as its ending says."""
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+            for name, data in members.items():
+                file.writestr(name, data)
+        return path
+    with tarfile.open(path, "w") as tar:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+@pytest.mark.parametrize("ending", ["tar", "zip"])
+def test_every_page_of_a_tiff_in_an_archive_is_an_image(tmp_path: Path, ending: str) -> None:
+    members = {"a.png": b"x", "b.tif": stack(3), "c.tiff": stack(1), "d.tif": b"no tiff", "e.tif": stack(2)}
+    path = packed(tmp_path / f"a.{ending}", members)
+    table, requests = listed(path, pages=True), Requests(path)
+    pages = ["b.tif!/page-1", "b.tif!/page-2", "b.tif!/page-3", "e.tif!/page-1", "e.tif!/page-2"]
+    assert names(table) == ["a.png", *pages[:3], "c.tiff", "d.tif", *pages[3:]]
+    rows = dict(zip(names(table), table.to_pylist(), strict=True))
+    for name in pages:
+        picture = RGB.decode(requests.read(rows[name]), archives.page_of(rows[name]["place"]))
+        assert np.array_equal(picture.pixels, photo(64, 64, int(name[-1]) - 1)), name
+    assert len(requests.parts) == 2, "each of the two files is read once"
+    assert rows["b.tif!/page-2"]["size_bytes"] == len(members["b.tif"])
+    assert names(listed(path)) == list(members)
+
+
+@pytest.mark.parametrize("ending", ["tar", "zip"])
+def test_a_page_of_a_tiff_in_an_archive_that_cannot_be_found_is_a_row(tmp_path: Path, ending: str) -> None:
+    data = bytearray(stack(3))
+    struct.pack_into("<I", data, directory_offsets(bytes(data))[2], 10**9)
+    path = packed(tmp_path / f"a.{ending}", {"b.tif": bytes(data)})
+    table = listed(path, pages=True)
+    assert names(table) == ["b.tif!/page-1", "b.tif!/page-2", "b.tif!/page-3"]
+    row = table.to_pylist()[2]
+    picture = RGB.decode(Requests(path).read(row), archives.page_of(row["place"]))
+    assert (picture.status, str(picture.error)[:50]) == (
+        Status.TRUNCATED, "The TIFF is cut or damaged: the directory of page ",
+    )  # fmt: skip

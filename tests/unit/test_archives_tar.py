@@ -196,18 +196,27 @@ def test_a_sparse_member_is_unsupported(tmp_path: Path) -> None:
     assert Requests(tmp_path / "a.tar").refusal(row) == ("unsupported", said)
 
 
-@pytest.mark.parametrize("name", ["a.tar.gz", "a.tgz", "a.TAR.ZST", "a.tar"])
+@pytest.mark.parametrize("name", ["a.tar.gz", "a.tgz", "a.TAR.ZST"])
 def test_a_compressed_tar_is_refused_with_what_to_do(tmp_path: Path, name: str) -> None:
     with tarfile.open(tmp_path / name, "w:gz"):
         pass
-    how = " (gzip)" if name == "a.tar" else ""
     with pytest.raises(DataError) as error:
         listed(tmp_path / name)
     assert str(error.value) == (
-        f"{tmp_path / name} is a compressed tar{how}: its images cannot be read one by one; unpack it, or write it as "
+        f"{tmp_path / name} is a compressed tar: its images cannot be read one by one; unpack it, or write it as "
         "a plain .tar (pictures are compressed already)."
     )
-    assert archives.is_compressed_tar(str(tmp_path / name)) == (name != "a.tar")
+    assert archives.is_compressed_tar(str(tmp_path / name))
+
+
+@pytest.mark.parametrize(("mode", "method"), [("w:gz", "gzip"), ("w:bz2", "bzip2"), ("w:xz", "xz")])
+def test_a_tar_that_is_compressed_under_its_plain_name_is_one_row(tmp_path: Path, mode: str, method: str) -> None:
+    with tarfile.open(tmp_path / "a.tar", mode):  # type: ignore[call-overload]
+        pass
+    (row,) = (table := listed(tmp_path / "a.tar")).to_pylist()
+    assert names(table) == ["compressed"]
+    said = f"The tar is compressed by {method}; unpack it, or write it as a plain .tar."
+    assert Requests(tmp_path / "a.tar").refusal(row) == ("unsupported", said)
 
 
 def test_a_name_that_begins_like_a_compression_is_but_a_name(tmp_path: Path) -> None:

@@ -166,3 +166,9 @@ def test_the_directory_is_read_by_few_requests(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(Ranges, "read", counted)
     assert sum(table.num_rows for table in archives.expand(str(path))) == 3000
     assert len(parts) <= 5
+
+
+def test_an_empty_archive_holds_nothing_and_is_not_damaged(tmp_path: Path) -> None:
+    assert list(archives.expand(str(write_zip(tmp_path / "a.zip", [])))) == []
+    (tmp_path / "b.zip").write_bytes(b"")
+    assert names(listed(tmp_path / "b.zip")) == ["damaged-0"]

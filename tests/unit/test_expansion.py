@@ -64,6 +64,14 @@ def test_the_notes_say_how_many_images_came_from_how_many_archives(folder: Path)
     assert table["label"].to_pylist() == [folder.name, "good", folder.name, folder.name, "good", folder.name]
 
 
+def test_a_compressed_tar_in_a_folder_is_a_row_and_stops_no_listing(folder: Path) -> None:
+    with tarfile.open(folder / "b.tar", "w:gz"):
+        pass
+    table, _ = listing.list_images(str(folder))
+    assert names(table, folder)[:3] == ["a.png", "b.tar!/compressed", "m.tar!/good/1.png"]
+    assert names(table, folder)[-1] == "z.png"
+
+
 def test_every_page_of_a_tiff_is_an_image_when_all_are_asked_for(folder: Path) -> None:
     table, _ = listing.list_images(f"{folder}/p.tif", Select(pages="all"))
     assert names(table, folder) == ["p.tif!/page-1", "p.tif!/page-2", "p.tif!/page-3"]
