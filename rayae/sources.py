@@ -93,9 +93,12 @@ def _of_object_store(uri: str, asked: Select) -> list[Source] | None:
     below = uri if uri.endswith("/") else f"{uri}/"
     if GLOB_CHARACTERS & set(bucket):
         raise ConfigError(f"images={uri}: a pattern may stand for keys, not for buckets; name each bucket.")
+    is_named_like_a_file = suffix(key) in LISTED | TABLE_SUFFIXES  # then it comes before what is below it
+    if is_named_like_a_file and _is_object(uri):
+        return _files(uri, [uri], prefixes.objects_named, asked)
     if prefixes.is_prefix(below):
         return [_prefix(below, below, lambda: prefixes.objects_below([below]))]
-    if key and _is_object(uri):
+    if key and not is_named_like_a_file and _is_object(uri):
         return _files(uri, [uri], prefixes.objects_named, asked)
     if not GLOB_CHARACTERS & set(key):
         return None

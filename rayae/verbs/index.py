@@ -4,7 +4,7 @@ With `update` the images are listed as they were for the manifest at `out=` (`im
 it, and what is given now goes before). When something differs it is replaced, and beside NAME.parquet are written:
 
     NAME.new.parquet    a manifest of the images that are new, or changed in size or time: `rayae score` takes it
-    NAME.gone.csv       the `uri` of the images that are gone
+    NAME.gone.parquet   a manifest of those that are gone, as they were
 
 Each is written when there are such images, and removed when there are none. The next update that finds something writes
 them anew, so score NAME.new.parquet before it. When nothing differs, no file is touched.
@@ -17,10 +17,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import pyarrow as pa
-import pyarrow.csv
 
 from rayae import objects, results, storage
-from rayae.comparison import Comparison, compare, in_words, rows_of
+from rayae.comparison import Mask, compare, in_words, rows_of
 from rayae.errors import ConfigError
 from rayae.labels import stream_labelled
 from rayae.listing import refuse_reserved
@@ -99,6 +98,10 @@ def _update(settings: IndexSettings, out: str) -> None:
         raise ConfigError(f"out={settings.out}: there is no manifest to update; without --update one is written.")
     last = Manifest.open(out)
     asked = _asked_again(settings, last)
+    new_uri, gone_uri = (f"{out.removesuffix('.parquet')}.{what}.parquet" for what in ("new", "gone"))
+    for uri in (new_uri, gone_uri):
+        if storage.exists(uri) and not is_manifest(uri):
+            raise ConfigError(f"{uri} would be replaced, and is no manifest; move it, or give `out=` another name.")
     with tempfile.TemporaryDirectory(prefix="rayae-") as folder:
         now, notes = write_listed(asked, storage.join(folder, "now.parquet"), made_from=_made_from(asked, out))
         _tell(notes)
@@ -106,9 +109,12 @@ def _update(settings: IndexSettings, out: str) -> None:
             say(f"nothing differs: {out} stays as it is ({last.rows:,} images, hash {last.content_hash[:12]})")
             return
         found = compare(last, now)
+        if found.gone.any() and _made_from(asked, out) != last.made_from:
+            say("other images or another selection than before: what they leave out counts as gone")
         _tell(in_words(last, now, found))
-        _write_new(now, found, f"{out.removesuffix('.parquet')}.new.parquet")
-        _write_gone(last, found, f"{out.removesuffix('.parquet')}.gone.csv")
+        wanted = found.new | found.changed
+        _write(rows_of(now, wanted), wanted, new_uri, "new and changed")
+        _write(rows_of(last, found.gone), found.gone, gone_uri, "gone")
         with open(now.uri, "rb") as file, storage.open_write(out) as place:
             shutil.copyfileobj(file, place)
     say(f"manifest: {out} ({now.rows:,} images, hash {now.content_hash[:12]})")
@@ -140,24 +146,13 @@ def _made_from(settings: IndexSettings, out: str) -> Mapping[str, Any] | None:
     return found
 
 
-def _write_new(now: Manifest, found: Comparison, uri: str) -> None:
-    wanted = found.new | found.changed
+def _write(rows: Iterator[pa.Table], wanted: Mask, uri: str, what: str) -> None:
+    """Write the rows that are wanted as a manifest; without any, none of an update before must lie there."""
     if not wanted.any():
         storage.remove(uri)
         return
-    new = write_manifest(rows_of(now, wanted), uri)
-    say(f"new and changed: {new.uri} ({new.rows:,} images)")
-
-
-def _write_gone(last: Manifest, found: Comparison, uri: str) -> None:
-    if not found.gone.any():
-        storage.remove(uri)
-        return
-    schema = pa.schema([("uri", pa.string())])
-    with storage.open_write(uri) as file, pyarrow.csv.CSVWriter(file, schema) as writer:
-        for table in rows_of(last, found.gone):
-            writer.write_table(table.select(["uri"]))
-    say(f"gone: {uri} ({int(found.gone.sum()):,} images)")
+    written = write_manifest(rows, uri)
+    say(f"{what}: {written.uri} ({written.rows:,} images)")
 
 
 def _refuse_other_file(out: str) -> None:

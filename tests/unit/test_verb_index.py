@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from rayae.cli import main
@@ -98,14 +100,15 @@ def test_an_update_tells_what_is_new_changed_and_gone_and_writes_a_manifest_of_w
         f"1 image(s) gone, the first is {images}/bad/b.png",
         f"1 image(s) changed in size or time, the first is {images}/good/a.png",
         f"new and changed: {folder}/m.new.parquet (2 images)",
-        f"gone: {folder}/m.gone.csv (1 images)",
+        f"gone: {folder}/m.gone.parquet (1 images)",
         f"manifest: {made} (2 images, hash {Manifest.open(made).content_hash[:12]})",
     ]
     expected = [f"{images}/good/a.png", f"{images}/good/c.png"]
     new = list_images(f"{folder}/m.new.parquet")[0]
     assert new["uri"].to_pylist() == Manifest.open(made).read()["uri"].to_pylist() == expected
     assert new["label"].to_pylist() == ["good", "good"]
-    assert (folder / "m.gone.csv").read_text() == f'"uri"\n"{images}/bad/b.png"\n'
+    gone = list_images(f"{folder}/m.gone.parquet")[0]
+    assert (gone["uri"].to_pylist(), gone["label"].to_pylist()) == ([f"{images}/bad/b.png"], ["bad"])
 
 
 def test_an_update_without_a_difference_touches_no_file(
@@ -125,7 +128,27 @@ def test_what_an_earlier_update_wrote_beside_does_not_outlive_it(images: Path, m
     (images / "c.png").unlink()
     assert main(["index", "--update", f"out={made}"]) == 0
     assert not (images.parent / "m.new.parquet").exists()
-    assert (images.parent / "m.gone.csv").exists()
+    assert (images.parent / "m.gone.parquet").exists()
+
+
+@pytest.mark.parametrize("what", ["new", "gone"])
+def test_an_update_replaces_no_file_of_somebody_else(
+    images: Path, made: str, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (images / "c.png").write_bytes(b"x")
+    (images / "good" / "a.png").unlink()
+    foreign, before = images.parent / f"m.{what}.parquet", Path(made).read_bytes()
+    pq.write_table(pa.table({"mine": [1]}), foreign)
+    theirs = foreign.read_bytes()
+    assert main(["index", "--update", f"out={made}"]) == 2
+    sentence = f"error: {foreign} would be replaced, and is no manifest; move it, or give `out=` another name.\n"
+    assert capsys.readouterr().err == sentence
+    assert (foreign.read_bytes(), Path(made).read_bytes()) == (theirs, before)
+
+
+def test_an_update_with_another_selection_says_what_gone_means(made: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["index", "--update", f"out={made}", "select.exclude=b*"]) == 0
+    assert "other images or another selection than before: what they leave out counts as gone" in lines(capsys)
 
 
 def test_what_is_asked_with_an_update_goes_before_what_the_manifest_was_made_from(images: Path, made: str) -> None:
