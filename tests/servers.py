@@ -15,6 +15,7 @@ import json
 import os
 import random
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -23,6 +24,8 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -38,6 +41,7 @@ from botocore.config import Config
 HOST = "127.0.0.1"
 STARTS_WITHIN_S = 60.0
 ENDS_WITHIN_S = 10.0
+LOGS_WITHIN_S = 10.0
 OWN = Path(__file__).resolve().parents[1] / ".servers" / "bin"
 """Where `make servers` installs those of PyPI that cannot share the development environment."""
 ENDS_WITH_PARENT = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
@@ -85,21 +89,35 @@ class Server:
 
     def asked(self) -> "Requests":
         """The requests from now on."""
-        return Requests(self.log, self.log.stat().st_size)
+        return Requests(self, self.mark())
+
+    def mark(self) -> int:
+        """Ask for what nobody else asks for, and wait until that is in the log: the byte where its line ends.
+
+        Servers write their logs when they have time for it; radosgw does in a thread of its own.
+        """
+        name = secrets.token_hex(8)
+        with contextlib.suppress(urllib.error.HTTPError):
+            urllib.request.urlopen(f"{self.url}/{name}").close()
+        end = time.monotonic() + LOGS_WITHIN_S
+        while (at := self.log.read_bytes().find(name.encode())) < 0:
+            assert time.monotonic() < end, f"{self.log} does not say what is asked"
+            time.sleep(0.01)
+        return at + len(name)
 
 
 @dataclass
 class Requests:
     """The requests that a server has logged since some moment."""
 
-    log: Path
+    server: Server
     since: int
 
     def count(self) -> Counter[str]:
         """How often each thing was asked, as `METHOD bucket/key`; what stands behind a `?` is left out."""
-        with self.log.open("rb") as file:
-            file.seek(self.since)
-            found = REQUEST.findall(file.read().decode(errors="replace"))
+        end = self.server.mark()
+        lines = self.server.log.read_bytes()[self.since : end].rpartition(b"\n")[0]
+        found = REQUEST.findall(lines.decode(errors="replace"))
         return Counter(f"{method} {unquote(target.partition('?')[0])}" for method, target in found)
 
     def of(self, method: str, ending: str = "") -> int:

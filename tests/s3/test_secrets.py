@@ -136,6 +136,8 @@ def with_public_picture(bucket: Bucket, few: Path) -> Bucket:
 def test_presigned_addresses_stay_in_the_column_uri_alone(
     run: Callable[..., str], bucket: Bucket, few: Path, bundle: Path, tmp_path: Path
 ) -> None:
+    if os.environ.get("RAYAE_S3_SERVER") == "radosgw":
+        pytest.skip("the signatures are made up, and this server verifies them")
     with_public_picture(bucket, few)
     addresses = [
         presigned(bucket, "0.png"),
