@@ -258,7 +258,10 @@ def read_yaml(text: str, twice: dict[str, str], key: str = "") -> Any:
 
 
 def read_override(text: str, kinds: set[str], twice: dict[str, str], key: str) -> Any:
-    """An override's value: YAML; but text is kept raw, unless it is a null or list that the field admits."""
+    """An override's value: YAML; but text is kept raw, unless it is a null or list that the field admits.
+
+    A list in brackets that is no YAML, as `[*.png, *.jpg]`, is split at its commas.
+    """
     if "string" not in kinds:
         return read_yaml(text, twice, key)
     if text == "" or (text in NULLS and "null" in kinds):
@@ -267,8 +270,9 @@ def read_override(text: str, kinds: set[str], twice: dict[str, str], key: str) -
         return text
     try:
         value = read_yaml(text, twice, key)
-    except yaml.YAMLError:
-        return text
+    except yaml.YAMLError:  # as for patterns, since `*` and `?` mean something in YAML
+        is_list = text.startswith("[") and text.endswith("]")
+        return [item.strip().strip("'\"") for item in text[1:-1].split(",")] if is_list else text
     return value if isinstance(value, list) else text
 
 
@@ -314,11 +318,16 @@ def _nest(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _kinds(schema: Schema) -> set[str]:
     """The JSON types that a field admits; a Literal of texts is "string" too."""
-    return {member["type"] for member in schema.get("anyOf", [schema]) if "type" in member}
+    return {member["type"] for member in _alternatives(schema) if "type" in member}
 
 
 def _members(schema: Schema) -> list[Schema]:
-    return [member for member in schema.get("anyOf", [schema]) if member.get("type") != "null"]
+    return [member for member in _alternatives(schema) if member.get("type") != "null"]
+
+
+def _alternatives(schema: Schema) -> list[Schema]:
+    """What a union admits, unions inside it taken apart."""
+    return [one for member in schema["anyOf"] for one in _alternatives(member)] if "anyOf" in schema else [schema]
 
 
 def _words(schema: Schema) -> str:

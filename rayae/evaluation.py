@@ -149,6 +149,11 @@ def without_used_groups(rows: Rows, used_groups: Collection[str]) -> Rows:
     return replace(rows, near=near)
 
 
+def _defects_of(rows: Rows, *roles: str) -> int:
+    """How many images of these roles are labelled as defects."""
+    return sum(is_defect(rows.labels[i]) for i in np.flatnonzero(np.isin(rows.roles, roles)))
+
+
 def count_population(rows: Rows) -> Population:
     """How many images count, and why the others do not."""
     normal, defect = int(rows.normal.sum()), int(rows.defect.sum())
@@ -167,7 +172,8 @@ def count_population(rows: Rows) -> Population:
         normal_groups=None if codes is None else len(np.unique(codes[rows.normal[evaluated]])),
         defect_groups=None if codes is None else len(np.unique(codes[rows.defect[evaluated]])),
         from_used_groups=int((rows.near & evaluated).sum()),
-        trained_on_defects=sum(is_defect(rows.labels[i]) for i in np.flatnonzero(rows.used)),
+        trained_on_defects=_defects_of(rows, "train", "validation"),
+        calibrated_on_defects=_defects_of(rows, "calibration"),
         defect_share=defect / (normal + defect) if normal + defect else None,
         reason=rows.missing_class,
     )

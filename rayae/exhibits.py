@@ -74,7 +74,7 @@ def _cut_table(e: Evaluation) -> Table:
 
 def _titled(examples: Examples) -> list[tuple[str, tuple[Example, ...]]]:
     return [
-        ("Highest errors", examples.highest),
+        ("Highest errors of the evaluated images", examples.highest),
         ("Defects with the lowest errors", examples.lowest_defects),
         ("Normal images with the highest errors", examples.highest_normals),
     ]

@@ -30,7 +30,9 @@ class Population:
     from_used_groups: int
     """Evaluated all the same, although images of their group were used: without them a class would have no image."""
     trained_on_defects: int
-    """Images labelled as defects among those that the bundle was made with."""
+    """Images labelled as defects among those that the network was trained with."""
+    calibrated_on_defects: int
+    """Images labelled as defects among those that the cut was calibrated on."""
     defect_share: float | None
     reason: str | None
 
@@ -181,8 +183,13 @@ def _population_words(p: Population) -> Iterator[str]:
             yield f"With only {count} {what}, each single image moves the figures."
     if p.trained_on_defects:
         yield (
-            f"{p.trained_on_defects:,} of the images that the bundle was made with are labelled as defects: "
+            f"{p.trained_on_defects:,} of the images that the network was trained with are labelled as defects: "
             f"it learnt to reproduce them."
+        )
+    if p.calibrated_on_defects:
+        yield (
+            f"{p.calibrated_on_defects:,} of the images that the cut was calibrated on are labelled as defects: "
+            f"they count as normal there, so the cut is too high."
         )
 
 

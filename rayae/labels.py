@@ -41,21 +41,20 @@ def stream_labelled(images: str | Sequence[str], labels: str | None, asked: Sele
     latest after the last table, when no path matches, when an image is named twice, or when the CSV lacks a column.
     """
     stream = stream_images(images, asked)
-    labelling: Labelling | None = None
-    if labels == "folder":
-        labelling = FolderNames(images)
-    elif labels is not None:
-        labelling = LabelFile(labels, images)
-    schema = stream.schema if labelling is None else labelling.label(stream.schema.empty_table()).schema
-    return LabelledStream(stream, labelling, schema)
+    labelling = GivenLabels() if labels is None else _labelling(labels, images)
+    return LabelledStream(stream, labelling, labelling.label(stream.schema.empty_table()).schema)
 
 
 def attach_labels(table: pa.Table, labels: str, images: str | Sequence[str]) -> tuple[pa.Table, list[str]]:
     """The table with the columns of `labels=` on its images, and what a person should know; raises as a stream does."""
-    labelling = FolderNames(images) if labels == "folder" else LabelFile(labels, images)
+    labelling = _labelling(labels, images)
     labelling.look([table.select(["uri"])])
     labelled = labelling.label(table)
     return labelled, labelling.notes()
+
+
+def _labelling(labels: str, images: str | Sequence[str]) -> "Labelling":
+    return FolderNames(images) if labels == "folder" else LabelFile(labels, images)
 
 
 @dataclass
@@ -63,7 +62,7 @@ class LabelledStream:
     """The images with their labels: tables of one schema, that of a manifest without `image_id`."""
 
     stream: Stream
-    labelling: "Labelling | None"
+    labelling: "Labelling"
     schema: pa.Schema
     notes: list[str] = field(default_factory=list)
     """What a person should know about them, a line each; known at the end."""
@@ -80,12 +79,10 @@ class LabelledStream:
         if passed_over:
             endings = ", ".join(f"{count} {ending}" for ending, count in passed_over.most_common(5))
             self.notes.append(f"{passed_over.total():,} other files passed over ({endings})")
-        self.notes += self.labelling.notes() if self.labelling else []
+        self.notes += self.labelling.notes()
 
     def _labelled(self) -> Iterator[pa.Table]:
-        if self.labelling is None:
-            yield from self.stream
-        elif isinstance(self.labelling, FolderNames):
+        if not isinstance(self.labelling, LabelFile):
             yield from map(self.labelling.label, self.stream)
         else:  # which image a relative path means is known when all are listed: they are gone through twice
             with tempfile.TemporaryDirectory(prefix="rayae-") as folder:
@@ -122,6 +119,16 @@ class Labelling:
         others = f" and {len(ordered) - 5} other labels" if len(ordered) > 5 else ""
         normal = sum(count for label, count in ordered if manifest.is_normal(label))
         return [f"labels: {most}{others}; {normal:,} of {self.counts.total():,} mean normal (`good` or `normal`)"]
+
+
+class GivenLabels(Labelling):
+    """The labels that stand in lists and archives themselves."""
+
+    def columns(self, images: pa.Table) -> dict[str, pa.Array | pa.ChunkedArray]:
+        return {"label": images["label"]}
+
+    def notes(self) -> list[str]:
+        return super().notes() if self.counts else []
 
 
 class FolderNames(Labelling):

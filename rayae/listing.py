@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from rayae import manifest, results, storage
 from rayae.errors import ConfigError, DataError
 from rayae.expansion import expanded
-from rayae.selection import Select
+from rayae.selection import NOT_SELECTED, Select
 from rayae.sources import Source, is_glob, sources_of
 
 EVERYTHING = Select()
@@ -87,6 +87,9 @@ class Stream:
         others = ", ".join(f"{count} {what}" for what, count in self.passed_over.most_common(5))
         found = f"only other files ({others})" if others else "nothing"
         asked = ", ".join(self.items[:3])
+        left_out = self.passed_over[NOT_SELECTED]
+        if left_out:
+            return f"images={asked}: `select.` leaves out all of its {left_out:,} images; widen it."
         return (
             f"images={asked} holds no images: found {found}; a folder gives files ending in .jpg, .png, .tif and so on."
         )

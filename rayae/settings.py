@@ -29,7 +29,7 @@ Images = Annotated[
     str | list[str],
     Field(
         description="The images: folders, globs, prefixes of object storage, manifests, archives, or lists of URIs "
-        "(YAML, or a .txt, .csv or .parquet with `uri`)."
+        "(YAML, or a .txt, .csv, .jsonl or .parquet with `uri` or `path`)."
     ),
 ]
 

@@ -162,7 +162,12 @@ def _of_table(asked: str, uri: str) -> Source:
 def _files(
     asked_for: str, uris: list[str], look: Callable[[Iterable[str]], Iterator[pa.Table]], asked: Select
 ) -> list[Source]:
-    """Files that were named: lists are read when a list was asked for, all else is taken for an image or an archive."""
+    """Files that were named: lists are read when a list was asked for, all else is taken for an image or an archive.
+
+    DataError for a compressed tar.
+    """
+    if uris == [asked_for] and archives.is_compressed_tar(asked_for):
+        archives.refuse_compressed(asked_for)
     if suffix(asked_for) in TABLE_SUFFIXES:
         return _lists(uris, asked)
     above = storage.join(storage.parent(asked_for), "") if uris == [asked_for] else prefixes.base_of(asked_for)

@@ -28,7 +28,7 @@ from rayae.archives import parquet, tar, zip
 from rayae.archives.cache import Cache, Shelf
 from rayae.archives.member import COMPRESSED, ROW_GROUP, Fetch, Unreadable, bad_place, fields_of, member_tables
 from rayae.archives.pages import PAGED
-from rayae.archives.tar import is_compressed_tar
+from rayae.archives.tar import is_compressed_tar, refuse_compressed
 from rayae.errors import ConfigError
 from rayae.ranges import open_ranges
 from rayae.results import Status
@@ -45,6 +45,7 @@ __all__ = [
     "is_compressed_tar",
     "page_of",
     "read_member",
+    "refuse_compressed",
 ]
 
 SUFFIXES = frozenset({".tar", ".zip"})
@@ -68,7 +69,7 @@ def expand(
     counter = Counter[str]() if passed_over is None else passed_over
     ending = suffix(uri)
     if is_compressed_tar(uri):
-        tar.refuse_compressed(uri)
+        refuse_compressed(uri)
     if ending not in SUFFIXES | {".parquet"} and not (pages and ending in PAGED):
         raise ConfigError(
             f"{uri} is no archive of images; .tar, .zip, .parquet, and with select.pages=all .tif and .tiff, are."

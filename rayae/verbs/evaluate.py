@@ -66,12 +66,16 @@ def read_results(run: Run, bundle: Bundle, labels: str | None) -> pa.Table:
         results, notes = attach_labels(results, labels, run.record["images"])
         for note in notes:
             say(note)
-        if not any(is_normal(label) for label in results["label"].to_pylist()):
-            warn("no label means normal (`good` or `normal`), so every labelled image counts as a defect.")
     if results["label"].null_count == results.num_rows:
         raise DataError(
             f"{run.uri} has no labels; give labels=, a CSV with `path` and `label`, or `folder` for the "
             f"names of the folders."
+        )
+    found = results["label"].unique().drop_null().to_pylist()
+    if not any(is_normal(label) for label in found):
+        warn(
+            f"none of the labels ({', '.join(sorted(found)[:5])}) means normal, as `good` and `normal` do, so every "
+            "labelled image counts as a defect."
         )
     return results
 

@@ -308,3 +308,18 @@ def test_a_selection_that_takes_nothing_is_refused(words: list[str], sentence: s
     with pytest.raises(ConfigError) as error:
         load(settings.IndexSettings, ["out=m.parquet", "images=/data", *words])
     assert str(error.value) == f"the command line has 1 problem(s):\n  select: {sentence}"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[*.png, *.jpg]", ["*.png", "*.jpg"]),
+        ("[a/p02?0.*, 'b c.png']", ["a/p02?0.*", "b c.png"]),
+        ("[ab]*.png", "[ab]*.png"),
+        ("*.png, *.jpg", "*.png, *.jpg"),
+        ("[a, b]", ["a", "b"]),
+    ],
+)
+def test_a_list_of_patterns_needs_no_quotes(text: str, expected: str | list[str]) -> None:
+    given = load(settings.IndexSettings, ["out=m.parquet", f"images={text}", f"select.exclude={text}"])
+    assert (given.images, given.select.exclude) == (expected, expected)

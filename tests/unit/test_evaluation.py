@@ -80,7 +80,9 @@ def test_each_image_is_counted_once_for_one_reason():
     p = judge(table([1.0] * 8, labels, status=status), roles=roles).population
     assert (p.images, p.unscored, p.used, p.unlabelled, p.normal, p.defect) == (8, 2, 2, 1, 2, 1)
     assert p.unscored + p.used + p.unlabelled + p.normal + p.defect == p.images
-    assert p.trained_on_defects == 1
+    assert (p.trained_on_defects, p.calibrated_on_defects) == (1, 0)
+    other = judge(table([1.0] * 8, labels, status=status), roles=[None, None, "calibration", *[None] * 5]).population
+    assert (other.trained_on_defects, other.calibrated_on_defects) == (0, 1)
     assert p.defect_share == pytest.approx(1 / 3)
 
 

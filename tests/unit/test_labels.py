@@ -291,3 +291,9 @@ def test_labels_come_to_a_stream_as_they_come_to_its_whole(tmp_path: Path, monke
 def test_archives_are_no_folders(uri: str, label: str) -> None:
     labelled, _ = attach_labels(complete({"uri": [uri]}), "folder", "s3://b")
     assert labelled["label"].to_pylist() == [label]
+
+
+def test_labels_that_stand_in_a_list_are_told(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("uri,label\na.png,0\nb.png,1\nc.png,1\n")
+    _, notes = labelled_images(str(tmp_path / "list.csv"), None)
+    assert notes[-1] == "labels: 2 1, 1 0; 0 of 3 mean normal (`good` or `normal`)"
