@@ -78,7 +78,11 @@ class Reader:
         if image.place is None:
             if image.size_bytes is not None and not is_local(image.uri):
                 self._refuse_size(image.size_bytes)
-            return self._fetch(image.uri, Part(most=self.max_bytes), lambda answer: self._judge(answer, image), stop)
+            data = self._fetch(image.uri, Part(most=self.max_bytes), lambda answer: self._judge(answer, image), stop)
+            if len(data) > self.max_bytes:  # of a server that did not say how much there is
+                raise self._too_large(None)
+            self._refuse_size(len(data), image.size_bytes)
+            return data
         if image.size_bytes is not None:
             self._refuse_size(image.size_bytes)
         container = image.container or image.uri
@@ -187,5 +191,7 @@ class Reader:
         if found == 0:
             raise Refused(Status.EMPTY, "The file has no bytes.", 0)
         if found > self.max_bytes:
-            sentence = f"The file has more than reader.max_bytes={self.max_bytes:,} bytes."
-            raise Refused(Status.TOO_LARGE, sentence, found)
+            raise self._too_large(found)
+
+    def _too_large(self, found: int | None) -> Refused:
+        return Refused(Status.TOO_LARGE, f"The file has more than reader.max_bytes={self.max_bytes:,} bytes.", found)

@@ -12,11 +12,11 @@ SECRET_NAMES = re.compile(
     re.IGNORECASE,
 )
 STORAGE_NAMES = ("AWS_", "AZURE_", "GOOGLE_", "GCS_", "FSSPEC_")
-USERINFO = re.compile(r"(?<=://)[^/\s'\"]+@(?=[\w.-]+[:/?#]|[\w.-]+$)")
+USERINFO = re.compile(r"\b(?P<scheme>\w+)://(?P<user>[^/\s]+)@(?=\[?[\w.:-]+)")
 SIGNED = re.compile(
-    r"(?i)([?&;](?:x-amz-(?:signature|security-token|credential)|x-goog-(?:signature|credential)|signature|sig|token|"
-    r"awsaccesskeyid|access_token|api_?key|password|secret)=)[^&\s'\"#]+"
+    r"(?i)([?&;#][^=&\s?]*(?:sig|token|secret|key|auth|passw|cred|policy|jwt|code)[^=&\s?]*?(?:=|%3d))[^&\s'\"#]+"
 )
+"""Parameters of a query whose names sound like a secret: those of presigned addresses of all clouds, and of APIs."""
 
 
 def redacted(text: str) -> str:
@@ -37,8 +37,9 @@ def kept(value: Any) -> Any:
 
 
 def _without_password(found: re.Match[str]) -> str:
-    """`container@account` of Azure stays; `user:password@host` goes."""
-    return f"{HIDDEN}@" if ":" in found[0] else found[0]
+    """`container@account` of Azure stays; `user:password@host` goes, and on the web any user."""
+    is_secret = ":" in found["user"] or found["scheme"].startswith("http")
+    return f"{found['scheme']}://{HIDDEN}@" if is_secret else found[0]
 
 
 def _secrets() -> list[str]:

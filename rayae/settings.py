@@ -55,10 +55,21 @@ class ReaderSettings(Settings):
     """Seconds that one request may take, body included."""
 
 
+def _checked_endpoint(url: str) -> str:
+    if not url.startswith(("http://", "https://")):
+        raise ValueError("it must begin with http:// or https://")
+    if "@" in url:
+        raise ValueError("it holds a user or a password; give credentials in the environment or by storage.profile=")
+    return url
+
+
+Endpoint = Annotated[str, AfterValidator(_checked_endpoint)]
+
+
 class StorageSettings(Settings):
     """How object storage is reached. What is not set is found in the usual places: environment, profile, machine."""
 
-    endpoint: str | None = None
+    endpoint: Endpoint | None = None
     """URL of an S3 server that is not Amazon's, for example `http://minio:9000`; without TLS when it says so."""
     region: str | None = None
     """Region of the buckets."""

@@ -1,12 +1,13 @@
 """Home of GET from a web server: `https://` names in lists of images, with their query as it stands."""
 
+import re
 import threading
 import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import requests
-from urllib3.exceptions import LocationValueError
+from urllib3.exceptions import HTTPError, LocationValueError
 
 from rayae.objects import Answer, bare_etag
 from rayae.stores import Refusal
@@ -51,32 +52,35 @@ def get(
         with _session().get(
             uri, headers=headers, stream=True, timeout=(min(CONNECT_S, timeout_s), timeout_s)
         ) as answer:
-            if answer.status_code not in (200, 206):
+            if answer.status_code not in (200, 204, 206):
                 raise Refusal(answer.status_code, "", f"The server answered {answer.status_code} {answer.reason}.")
-            if part and answer.status_code == 200:
+            if not part and answer.status_code == 206:
+                raise Refusal(0, "", "The server gave a part of the file without being asked for one.")
+            if part and answer.status_code != 206:
                 raise Refusal(501, "", "The server gives no parts of a file; an archive there cannot be read.")
             if part and not answer.headers.get("Content-Range", "").startswith(f"bytes {first}-"):
                 raise Refusal(0, "", "The server gave another part of the file than was asked for.")
             judge(Answer(_whole_size(answer), bare_etag(answer.headers.get("ETag"))))
             return _body(answer, length if most is None else most, time.monotonic() + timeout_s)
+    except requests.TooManyRedirects:
+        raise Refusal(404, "", "The server redirects without end.") from None
     except NO_ADDRESS:
         raise Refusal(404, "", "This is no address of a file on the web.") from None
-    except requests.RequestException:
+    except (requests.RequestException, HTTPError):
         raise Refusal(0, "", "The server gave no whole answer: the connection failed, broke or timed out.") from None
 
 
 def _whole_size(answer: requests.Response) -> int | None:
     total = answer.headers.get("Content-Range", "").rpartition("/")[2] or answer.headers.get("Content-Length", "")
-    return int(total) if total.isdigit() else None
+    return int(total) if re.fullmatch("[0-9]{1,18}", total) else None
 
 
 def _body(answer: requests.Response, most: int | None, until: float) -> bytes:
+    """The body as it comes, so that a server that sends a byte now and then is seen to be too slow."""
     pieces, taken = [], 0
-    for piece in answer.iter_content(PIECE_BYTES):
+    while (most is None or taken <= most) and (piece := answer.raw.read1(PIECE_BYTES, decode_content=True)):
         pieces.append(piece)
         taken += len(piece)
-        if most is not None and taken > most:
-            break
         if time.monotonic() > until:
             raise Refusal(0, "", "The server was too slow: the file did not come within the time of a request.")
     return b"".join(pieces)

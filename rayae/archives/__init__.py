@@ -26,7 +26,7 @@ import pyarrow as pa
 from rayae.archives import pages as tiff_pages
 from rayae.archives import parquet, tar, zip
 from rayae.archives.cache import Cache, Shelf
-from rayae.archives.member import COMPRESSED, ROW_GROUP, Fetch, Unreadable, bad_place, fields_of, member_tables
+from rayae.archives.member import COMPRESSED, Fetch, Unreadable, bad_place, fields_of, member_tables
 from rayae.archives.pages import PAGED
 from rayae.archives.tar import is_compressed_tar, refuse_compressed
 from rayae.errors import ConfigError
@@ -114,8 +114,6 @@ def read_member(place: str, size_bytes: int | None, fetch: Fetch, shelf: Shelf) 
         )
     if kind == "damaged":
         (first,) = fields_of(place, 1)
-        if ROW_GROUP in first:
-            raise Unreadable(Status.TRUNCATED, f"The Parquet file is damaged in {first.removeprefix('0:')}.")
         if COMPRESSED in first:
             how = first.removeprefix("0:")
             raise Unreadable(Status.UNSUPPORTED, f"The tar is {how}; unpack it, or write it as a plain .tar.")

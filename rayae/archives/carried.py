@@ -68,12 +68,25 @@ class Carried:
                 known = pc.if_else(is_known, number, pa.scalar(None, pa.int64()))  # -1 says that there is no label
                 at = plain.column_names.index(name)
                 plain = plain.set_column(at, name, pa.array(classes, pa.string()).take(known.combine_chunks()))
-        return plain.rename_columns([name + IN_FILE * (name.lower() in RESERVED) for name in plain.column_names])
+        return plain.rename_columns(_renamed(plain.column_names))
 
     def unknown(self, count: int) -> pa.Table:
         """The same columns for rows of which they cannot be read."""
         plain = self.plain(self.nothing)
         return pa.table([pa.nulls(count, field.type) for field in plain.schema], schema=plain.schema)
+
+
+def _renamed(names: list[str]) -> list[str]:
+    """The names, with as many endings as it takes to be neither reserved nor there already."""
+    taken = set(names)
+    renamed = []
+    for name in names:
+        new = name
+        while new.lower() in RESERVED or (new != name and new in taken):
+            new += IN_FILE
+        taken.add(new)
+        renamed.append(new)
+    return renamed
 
 
 def _path_beside(schema: pa.Schema, image: tuple[str, ...]) -> tuple[str, ...]:

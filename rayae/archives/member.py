@@ -15,8 +15,6 @@ from rayae.tables import suffix
 
 TABLE_ROWS = 65_536
 HIDDEN = "hidden"
-ROW_GROUP = "row group "
-"""What stands in a place for a row of which more than the image cannot be read."""
 COMPRESSED = "compressed by "
 """What stands in a place for an archive of which no member can be read by its place."""
 Fetch = Callable[[int, int | None], bytes]

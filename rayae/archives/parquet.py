@@ -4,9 +4,7 @@ Arrow reads here without threads and without reading ahead: with them a process 
 SIGABRT (github.com/apache/arrow/issues/50482).
 """
 
-import bisect
 import contextlib
-import itertools
 import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,7 +18,6 @@ from rayae import manifest
 from rayae.archives.cache import Shelf
 from rayae.archives.carried import Carried
 from rayae.archives.member import (
-    ROW_GROUP,
     TABLE_ROWS,
     Fetch,
     Unreadable,
@@ -37,12 +34,11 @@ from rayae.results import Status
 
 MOST_GROUP_BYTES = 1024**3
 """Bytes of images in one row group, which is read whole and kept while its rows are asked for."""
-VALUES_AT_ONCE = 64
-"""Images that Arrow makes at once: one that stands in the file once may be in every row, and then takes its memory."""
 FOOTER_END = 8
 """The last bytes of a Parquet file: how long its footer is, and a magic number."""
 ARROW_READS = 64 * 1024
 """Bytes at the end of a file that Arrow reads in any case, footer included."""
+UNREADABLE = "row group whose own columns cannot be read"
 Path = tuple[str, ...]
 """A column, from the outermost struct in."""
 
@@ -108,7 +104,8 @@ def image_tables(ranges: Ranges, image_column: str | None, passed_over: Counter[
         return
     column = _chosen(ranges.uri, parquet.schema_arrow, image_column)
     _refuse_large_groups(ranges.uri, groups)
-    listed = _Listed(ranges, parquet, column, footer, Carried(ranges.uri, parquet.schema_arrow, column, passed_over))
+    carried = Carried(ranges.uri, parquet.schema_arrow, column, passed_over)
+    listed = _Listed(ranges, parquet, column, footer, carried, passed_over)
     first = 0
     for number, group in enumerate(groups):
         yield from listed.tables(file, number, group.rows, first)
@@ -132,15 +129,17 @@ class _Listed:
     column: Path
     footer: int
     carried: Carried
+    passed_over: Counter[str]
 
     def tables(self, file: PartFile, group: int, count: int, first: int) -> Iterator[pa.Table]:
-        """The rows of a row group, which begin at row `first`; where their other columns break off they are damaged."""
-        done, is_damaged, behind = 0, False, f"{self.footer}:{'.'.join(self.column)}"
+        """The rows of a row group, which begin at row `first`; where their other columns break off those are null.
+
+        Whether the images can be read is seen when they are.
+        """
+        done, behind = 0, f"{self.footer}:{'.'.join(self.column)}"
 
         def table(paths: list[str | None], others: pa.Table) -> pa.Table:
-            numbers = range(done, done + len(paths))
-            damage = f"damaged:0:{ROW_GROUP}{group}"
-            places = [damage if is_damaged else f"row:{group}:{number}:{behind}" for number in numbers]
+            places = [f"row:{group}:{number}:{behind}" for number in range(done, done + len(paths))]
             return self._table(range(first + done, first + done + len(paths)), places, paths, others)
 
         try:
@@ -148,7 +147,7 @@ class _Listed:
                 yield table(self.carried.paths(others), self.carried.plain(others))
                 done += others.num_rows
         except Damaged:
-            is_damaged = True
+            self.passed_over[UNREADABLE] += 1
         while done < count:
             size = min(TABLE_ROWS, count - done)
             yield table([None] * size, self.carried.unknown(size))
@@ -220,19 +219,16 @@ def _refuse_large_groups(uri: str, groups: Sequence[_Group]) -> None:
 class _RowGroup:
     """The images of a row group, or why there are none."""
 
-    batches: Sequence[pa.Array] = ()
-    ends: Sequence[int] = ()
+    values: Sequence[bytes | None] = ()
     nbytes: int = 0
     refused: Unreadable | None = None
 
     def value(self, row: int) -> bytes | None:
         if self.refused is not None:
             raise Unreadable(self.refused.status, self.refused.sentence)
-        if not 0 <= row < (self.ends[-1] if self.ends else 0):
+        if not 0 <= row < len(self.values):
             raise Unreadable(Status.TRUNCATED, f"The Parquet file has no row {row} in this row group.")
-        number = bisect.bisect_right(self.ends, row)
-        found: bytes | None = self.batches[number][row - self.ends[number] + len(self.batches[number])].as_py()
-        return found
+        return self.values[row]
 
 
 def read(place: str, fetch: Fetch, shelf: Shelf) -> bytes:
@@ -274,14 +270,15 @@ def _images(parquet: pq.ParquetFile, group: int, column: str) -> _RowGroup:
     if path is None or not 0 <= group < parquet.num_row_groups:
         sentence = f"The Parquet file has no row group {group} with a column {column}."
         return _RowGroup(refused=Unreadable(Status.TRUNCATED, sentence))
-    batches: list[pa.Array] = []
+    values: list[bytes | None] = []
     nbytes = 0
-    for batch in parquet.iter_batches(VALUES_AT_ONCE, [group], [column], use_threads=False):
-        values = batch.column(path[0])
-        values = pc.struct_field(values, list(path[1:])) if path[1:] else values
-        nbytes += values.nbytes
+    # One at a time, which costs no more: what is in the file once may be in every row, and each gets a copy of it.
+    for batch in parquet.iter_batches(1, [group], [column], use_threads=False):
+        here = batch.column(path[0])
+        here = pc.struct_field(here, list(path[1:])) if path[1:] else here
+        nbytes += here.nbytes
         if nbytes > MOST_GROUP_BYTES:
             sentence = f"Row group {group} of the Parquet file unpacks to more than {MOST_GROUP_BYTES // 1024**3} GiB."
             return _RowGroup(refused=Unreadable(Status.TOO_LARGE, sentence))
-        batches.append(values)
-    return _RowGroup(batches, list(itertools.accumulate(len(batch) for batch in batches)), nbytes)
+        values += here.to_pylist()
+    return _RowGroup(values, nbytes)

@@ -1,6 +1,5 @@
 """`rayae score`: a row for every image of the manifest."""
 
-import json
 import math
 import os
 import tempfile
@@ -19,7 +18,7 @@ from rayae.filelist import RESULTS
 from rayae.lease import LEASE, Lease, held
 from rayae.manifest import Chunk
 from rayae.reader import Reader
-from rayae.redaction import HIDDEN, kept
+from rayae.redaction import kept
 from rayae.results import ChunkSummary
 from rayae.run import CALIBRATION, CHUNKS, MANIFEST, RECORD, SUCCESS, Run, short_hash, total
 from rayae.scoring import FailureBudget, ScoringPlan, follow, score_inline
@@ -219,10 +218,6 @@ def inherited(settings: Asked, run: Run) -> Asked:
     """
     own = set(type(settings).model_fields) - {"images", "labels", "bundle"}
     was = {key: value for key, value in run.record["settings"].items() if key in own}
-    if HIDDEN in json.dumps(was.get("storage")) and "endpoint" not in settings.storage.model_fields_set:
-        raise ConfigError(
-            f"{run.uri} was begun with a storage.endpoint that held a secret, which is not kept; give it again."
-        )
     try:
         return type(settings).model_validate(_merged(was, settings.model_dump(exclude_unset=True)))
     except ValidationError as error:

@@ -16,7 +16,7 @@ import pytest
 
 from rayae.cli import main
 from tests.s3.conftest import Bucket
-from tests.servers import SECRET, Server, moto
+from tests.servers import SECRET, moto
 
 TOKEN = "token/that+nobody==may/see"
 PASSWORD = "a-password-in-a-uri"
@@ -174,14 +174,16 @@ def test_a_presigned_address_in_a_refused_command_is_told_without_its_signature(
         check(said)
 
 
-def test_a_password_in_an_endpoint_is_not_kept(
-    run: Callable[..., str], few: Path, bundle: Path, server: Server, tmp_path: Path
+@pytest.mark.parametrize("user", ["somebody:{0}", "some'body:{0}", "{0}", "some/body:{0}"])
+def test_a_password_in_an_endpoint_is_refused_and_not_told(
+    run: Callable[..., str], few: Path, bundle: Path, tmp_path: Path, user: str
 ) -> None:
-    endpoint = server.url.replace("://", f"://somebody:{PASSWORD}@")
-    words = [f"images={few}", f"bundle={bundle}", "placement=inline", f"storage.endpoint={endpoint}"]
-    check(run("score", *words, f"out={tmp_path / 'run'}", code=0))
-    check(run("score", *words, "out=s3://no-such-bucket/run"))
-    check_files(tmp_path)
+    words = [f"images={few}", f"bundle={bundle}", f"out={tmp_path / 'run'}"]
+    for more in ([], ["--dry-run"]):
+        said = run("score", *words, f"storage.endpoint=http://{user.format(PASSWORD)}@[::1]:59", *more, code=2)
+        assert "storage.endpoint: it holds a user or a password; give credentials in the environment" in said
+        check(said)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_bug_shows_its_traceback_without_a_secret(few: Path, bundle: Path, tmp_path: Path) -> None:

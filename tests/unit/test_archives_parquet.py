@@ -163,7 +163,7 @@ def test_a_damaged_row_group_costs_only_its_own_rows(tmp_path: Path) -> None:
     assert len(requests.parts) == 1 + 3
 
 
-def test_a_row_group_whose_other_columns_are_damaged_is_listed_as_damaged(tmp_path: Path) -> None:
+def test_a_row_group_whose_other_columns_are_damaged_keeps_its_images_without_them(tmp_path: Path) -> None:
     columns = {"jpg": [b"x" * 2000] * 20, "note": [f"note {n}" for n in range(20)]}
     path = write(tmp_path / "a.parquet", columns, row_group_size=10, write_page_checksum=True, compression="none")
     data = bytearray(path.read_bytes())
@@ -174,16 +174,31 @@ def test_a_row_group_whose_other_columns_are_damaged_is_listed_as_damaged(tmp_pa
     assert table["note"].to_pylist() == [*(f"note {n}" for n in range(10)), *[None] * 10]
     rows, requests = table.to_pylist(), Requests(path)
     assert requests.read(rows[3]) == b"x" * 2000
-    assert requests.refusal(rows[13]) == ("truncated", "The Parquet file is damaged in row group 1.")
+    assert requests.read(rows[13]) == b"x" * 2000
 
 
-def test_text_that_is_no_utf_8_damages_its_row_group(tmp_path: Path) -> None:
+def test_values_that_are_none_cost_their_row_group_its_own_columns(tmp_path: Path) -> None:
     columns = {"jpg": [b"x"] * 4, "note": ["note 1", "note 2", "note 3", "note 4"]}
     path = write(tmp_path / "a.parquet", columns, row_group_size=2, compression="none", use_dictionary=False)
     path.write_bytes(path.read_bytes().replace(b"note 3", b"note \x80"))
-    table = listed(path)
+    passed_over = Counter[str]()
+    table = listed(path, passed_over)
     assert table["note"].to_pylist() == ["note 1", "note 2", None, None]
-    assert [row["place"].split(":")[0] for row in table.to_pylist()] == ["row", "row", "damaged", "damaged"]
+    assert passed_over == {"row group whose own columns cannot be read": 1}
+    assert [Requests(path).read(row) for row in table.to_pylist()] == [b"x"] * 4
+
+
+def test_an_image_that_every_row_shares_takes_its_memory_once(tmp_path: Path) -> None:
+    image = pa.DictionaryArray.from_arrays(pa.array([0] * 300, pa.int32()), pa.array([bytes(20 << 20)]))
+    path = tmp_path / "a.parquet"
+    options = {"compression": "zstd", "dictionary_pagesize_limit": 1 << 30, "store_schema": False}
+    pq.write_table(pa.table({"image": image}), path, write_statistics=False, **options)
+    assert path.stat().st_size < 5000
+    row = listed(path).to_pylist()[0]
+    sentence = "Row group 0 of the Parquet file unpacks to more than 1 GiB."
+    before = pa.total_allocated_bytes()
+    assert Requests(path).refusal(row) == ("too_large", sentence)
+    assert pa.default_memory_pool().max_memory() - before < 2 << 30
 
 
 def test_row_groups_that_are_too_large_are_refused_with_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -265,13 +265,56 @@ def test_a_name_that_no_bucket_can_have_is_missing(uri: str, sentence: str) -> N
         list(objects.pages("s3://my bucket/"))
 
 
-def test_a_server_that_drips_is_given_up_at_the_time_of_a_request() -> None:
+def headers(handler: Handler, *pairs: tuple[str, str], code: int = 200) -> None:
+    handler.send_response(code)
+    for name, value in pairs:
+        handler.send_header(name, value)
+    handler.end_headers()
+    handler.close_connection = True
+
+
+@pytest.mark.parametrize("length", ["9" * 40, "²"])
+def test_a_length_that_is_none_ends_no_job(length: str) -> None:
+    with serving({"odd": [lambda handler: headers(handler, ("Content-Length", length))]}) as server:
+        fetched = Reader(deadline_s=0.3, timeout_s=0.3).read(Image(f"{server.url}/odd"))
+    assert fetched.status in (Status.TIMEOUT, Status.EMPTY)
+    assert not fetched.size_bytes
+
+
+def test_a_body_of_unknown_length_is_held_to_the_limit() -> None:
+    def endless(handler: Handler) -> None:
+        headers(handler)
+        handler.wfile.write(b"x" * 10_000)
+
+    with serving({"endless": [endless]}) as server:
+        fetched = Reader(max_bytes=5000).read(Image(f"{server.url}/endless"))
+        assert (fetched.status, fetched.size_bytes) == (Status.TOO_LARGE, None)
+        assert Reader(max_bytes=10_000).read(Image(f"{server.url}/endless")).size_bytes == 10_000
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected", "sentence"),
+    [
+        (lambda handler: headers(handler, ("Location", "/x"), code=302), Status.MISSING, "redirects without end."),
+        (lambda handler: headers(handler, code=204), Status.EMPTY, "The file has no bytes."),
+        (lambda handler: headers(handler, ("Content-Length", "0"), code=206), Status.TIMEOUT, "a part of the file"),
+    ],
+)
+def test_odd_answers_of_the_web_have_a_status(answer: Answer, expected: Status, sentence: str) -> None:
+    with serving({"x": [answer]}) as server:
+        fetched = Reader(deadline_s=0.2, timeout_s=0.5).read(Image(f"{server.url}/x"))
+    assert (fetched.status, sentence in str(fetched.error)) == (expected, True)
+
+
+@pytest.mark.parametrize("piece", [b"x", b"x" * 40_000])
+def test_a_server_that_drips_is_given_up_at_the_time_of_a_request(piece: bytes) -> None:
     def drip(handler: Handler) -> None:
         handler.send_response(200)
         handler.send_header("Content-Length", "2000000")
         handler.end_headers()
         for _ in range(40):
-            handler.wfile.write(b"x" * 40_000)
+            handler.wfile.write(piece)
+            handler.wfile.flush()
             time.sleep(0.1)
 
     with serving({"drip": [drip]}) as server:
