@@ -14,7 +14,8 @@ PART_ROWS = 1_500_000
 """Images that are compared at a time; a larger manifest is gone through once for every so many."""
 CONTENT = ("size_bytes", "etag", "place")
 LABELS = ("label", "group", "split")
-ROW = "row"
+ROW = "\0row"
+"""A name that no column of anybody has."""
 Mask = NDArray[np.bool_]
 
 

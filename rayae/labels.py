@@ -21,7 +21,7 @@ LISTED = ("image_id", "uri", "size_bytes", "etag", "container", "place")
 """Columns that the listing fills in, and no labels may."""
 HOME = 0
 """The place of the CSV's own folder among those that its paths may be relative to."""
-IN_AN_ARCHIVE = r"/[^/]*!/((row|page)-[0-9]+(/|$))?"
+IN_AN_ARCHIVE = r"(?i)/[^/]*\.(tar|zip|parquet|tiff?)!/((row|page)-[0-9]+(/|$))?"
 """Of a member's URI what is no folder: the archive, and the number of a row or page."""
 
 

@@ -22,6 +22,8 @@ from rayae.selection import NOT_SELECTED, Select
 from rayae.sources import Source, is_glob, sources_of
 
 EVERYTHING = Select()
+INSIDE = "!/"
+"""What stands between the URI of an archive and the name of a member."""
 LOOKED_AT_ONCE = 16
 """Words of `images=` that are looked up in storage at once."""
 
@@ -47,9 +49,10 @@ class Stream:
         self.passed_over.clear()
         self.archives = self.members = 0
         names = _Names(is_needed=len(self.sources) > 1 or not all(source.is_distinct for source in self.sources))
-        rows, last = 0, None
+        rows, last, lookalikes = 0, None, _Lookalikes()
         for table in self._tables(self.passed_over):
             names.add(table["uri"])
+            lookalikes.add(table)
             rows += table.num_rows
             containers = table["container"].drop_null()
             if len(containers):
@@ -59,6 +62,7 @@ class Stream:
             yield table
         if not rows:
             raise DataError(self._nothing_found())
+        lookalikes.refuse()
         repeated = names.repeated()
         if len(repeated):
             self._refuse_repeated(repeated)
@@ -66,9 +70,13 @@ class Stream:
     def _tables(self, passed_over: Counter[str]) -> Iterator[pa.Table]:
         for source in self.sources:
             for table in source.read(passed_over):
+                is_own = "modified" in source.schema.names  # else it is the time of the file, which only `select` needs
                 for taken in expanded(table, source.prefix, self.select, passed_over):
                     if taken.num_rows:
-                        yield _conformed(taken, self.schema)
+                        known = (
+                            taken if is_own or "modified" not in taken.column_names else taken.drop_columns("modified")
+                        )
+                        yield _conformed(known, self.schema)
 
     def _refuse_repeated(self, hashes: NDArray[np.int64]) -> None:
         """DataError when names of one hash are one name: they are listed again, and looked at."""
@@ -93,6 +101,30 @@ class Stream:
         return (
             f"images={asked} holds no images: found {found}; a folder gives files ending in .jpg, .png, .tif and so on."
         )
+
+
+class _Lookalikes:
+    """Archives, and folders that are called as members of one would be: `x.tar` beside a folder `x.tar!`."""
+
+    def __init__(self) -> None:
+        self.archives: set[str] = set()
+        self.folders: set[str] = set()
+
+    def add(self, table: pa.Table) -> None:
+        containers = table["container"]
+        self.archives.update(pc.unique(containers.drop_null()).to_pylist())
+        loose = table["uri"].filter(containers.is_null())
+        odd = loose.filter(pc.match_substring(loose, INSIDE))
+        self.folders.update(uri.rpartition(INSIDE)[0] for uri in odd.to_pylist())
+
+    def refuse(self) -> None:
+        """DataError when two images would have one name."""
+        both = sorted(self.archives & self.folders)
+        if both:
+            raise DataError(
+                f"images names the archive {both[0]} and a folder {both[0]}!: what is in them would have the same "
+                "names; rename the folder."
+            )
 
 
 class _Names:

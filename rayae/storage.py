@@ -59,7 +59,12 @@ def canonical(uri: str) -> str:
     A local file is its absolute path, or a percent-encoded `file://` URI where the bytes of the path are not UTF-8 and
     no table could hold it.
     """
-    found = absolute(uri) if is_local(uri) else uri
+    scheme, mark, rest = uri.partition("://")
+    found = absolute(uri) if is_local(uri) else f"{scheme.lower()}{mark}{rest}"
+    if not is_local(uri) and scheme.lower() not in fsspec.available_protocols():
+        raise ConfigError(
+            f"{uri}: nobody knows how to read {scheme}://; s3, gs, az, https and file are known, and more."
+        )
     try:
         found.encode()
         return found

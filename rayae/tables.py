@@ -9,6 +9,7 @@ import io
 import itertools
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,12 +29,17 @@ UTF16_MARKS = ("\udcff\udcfe", "\udcfe\udcff")
 TABLE_ROWS = 65_536
 AS_IT_STANDS = r"^(s3|s3a|gs|gcs|az|abfs|abfss|https?)://"
 """URIs that need no look: a key may hold anything."""
-PLACE = r"^(tar|zip|row|page|damaged):[0-9]+(:.*)?$"
+PLACE = r"^(tar|zip|row|page|damaged):[0-9]{1,18}(:.*)?$"
+FRACTIONS = "|".join(rf"[0-9]{{0,{15 - digits}}}\.[0-9]{{0,{digits}}}" for digits in range(16))
+KEPT_NUMBER = rf"(?i)^[+-]?(nan|inf|infinity|([0-9]{{1,15}}|{FRACTIONS})(e[+-]?[0-9]+)?|[0-9]{{1,18}})$"
+LEADING_ZERO = r"^[+-]?0[0-9]"
+"""What a number keeps: 18 digits of a whole one, 15 of others, and no zeros before the first."""
 
 
 def suffix(uri: str) -> str:
-    """The ending of a name with its dot, in small letters; empty when it has none."""
-    return os.path.splitext(uri.rsplit("/", 1)[-1])[1].lower()
+    """The ending of a name with its dot, in small letters; empty when it has none. On the web a query is no part."""
+    path = re.split("[?#]", uri, maxsplit=1)[0] if uri.startswith(("http://", "https://")) else uri
+    return os.path.splitext(path.rsplit("/", 1)[-1])[1].lower()
 
 
 @dataclass(frozen=True)
@@ -100,6 +106,9 @@ def _as_images(uri: str, name: str, table: pa.Table) -> pa.Table:
         elif own != "path":
             columns[own] = table[own]
     columns.pop("image_id", None)
+    if "etag" in columns:  # S3 and its clients give it in quotes
+        columns["etag"] = pc.utf8_trim(pc.replace_substring_regex(columns["etag"], "^W/", ""), '"')
+    _refuse_sizes(uri, columns)
     _refuse_places(uri, columns)
     return pa.table(columns)
 
@@ -111,6 +120,12 @@ def _resolved(names: pa.ChunkedArray, uri: str) -> pa.ChunkedArray:
         return names
     folder = storage.parent(storage.absolute(uri))
     return pa.chunked_array([pa.array([storage.resolve(name, folder) for name in names.to_pylist()], pa.string())])
+
+
+def _refuse_sizes(uri: str, columns: dict[str, pa.ChunkedArray]) -> None:
+    wrong = pc.sum(pc.less(columns["size_bytes"], 0), min_count=0).as_py() if "size_bytes" in columns else 0
+    if wrong:
+        raise DataError(f"images={uri}: the column `size_bytes` has {wrong} value(s) below 0.")
 
 
 def _refuse_places(uri: str, columns: dict[str, pa.ChunkedArray]) -> None:
@@ -128,19 +143,41 @@ def _refuse_places(uri: str, columns: dict[str, pa.ChunkedArray]) -> None:
 
 
 def read_csv(uri: str) -> pa.Table:
-    """A CSV with a header; the columns that rayae knows are text, others get the type of their values."""
+    """A CSV with a header; the columns that rayae knows are text, others get the type of their values.
+
+    Numbers that a number would not keep as they stand, as `00123` or one of 20 digits, are text too.
+    """
     data = storage.read_bytes(uri)
     header = _header(uri, data)
-    text = {name: pa.string() for name in header if name.strip() in TEXT_COLUMNS}
+    text = [name for name in header if name.strip() in TEXT_COLUMNS]
+    table = _parsed(uri, data, text)
+    numbers = [
+        name for name in header if pa.types.is_integer(table[name].type) or pa.types.is_floating(table[name].type)
+    ]
+    if numbers:
+        as_text = _parsed(uri, data, numbers)
+        altered = [name for name in numbers if not _is_kept(as_text[name])]
+        table = _parsed(uri, data, [*text, *altered]) if altered else table
+    return plain(table.rename_columns([name.strip() for name in header]), uri)
+
+
+def _parsed(uri: str, data: bytes, text: Sequence[str]) -> pa.Table:
+    kinds = dict.fromkeys(text, pa.string())
     try:
-        table = pyarrow.csv.read_csv(
+        return pyarrow.csv.read_csv(
             io.BytesIO(data),
-            convert_options=pyarrow.csv.ConvertOptions(column_types=text, strings_can_be_null=True, null_values=[""]),
+            convert_options=pyarrow.csv.ConvertOptions(column_types=kinds, strings_can_be_null=True, null_values=[""]),
             parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
         )
     except pa.ArrowInvalid as error:
         raise DataError(f"{uri} cannot be read as a CSV in UTF-8 with a header and commas: {error}.") from error
-    return plain(table.rename_columns([name.strip() for name in header]), uri)
+
+
+def _is_kept(numbers: pa.ChunkedArray) -> bool:
+    """Whether texts are numbers that a 64-bit number tells apart: no leading zeros, not more digits than it has."""
+    texts = pc.utf8_trim_whitespace(numbers.drop_null())
+    is_kept = pc.and_not(pc.match_substring_regex(texts, KEPT_NUMBER), pc.match_substring_regex(texts, LEADING_ZERO))
+    return bool(pc.all(is_kept, min_count=0).as_py())
 
 
 def _header(uri: str, data: bytes) -> list[str]:

@@ -33,6 +33,7 @@ MOST_PADDING = 1024**2
 """Zero bytes after the last member: a tar is filled up to whole records, 10,240 bytes as a rule."""
 COMPRESSED = re.compile(r"\.(tar\.(gz|bz2|xz|zst|lz4|lzma|z)|tgz|tbz2?|txz|tzst)\Z", re.IGNORECASE)
 PAX_RECORD = re.compile(rb"([0-9]{1,20}) ([^=]+)=")
+SPARSE_RECORDS = "GNU.sparse"
 MAGIC_OF_COMPRESSION = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
@@ -138,14 +139,18 @@ def _body(window: Window, at: int, size_bytes: int, begin: int) -> tuple[bytes, 
 
 
 def _records(body: bytes, begin: int) -> dict[str, str]:
-    """What a pax header says."""
+    """What a pax header says of the name and the size, and whether it is of a sparse file."""
     found, at = {}, 0
     while at < len(body) and body[at]:
         record = PAX_RECORD.match(body, at)
         end = at + int(record[1]) if record else 0
         if record is None or not record.end() < end <= len(body) or body[end - 1] != 0x0A:
             raise Broken(begin)
-        found[record[2].decode("utf-8", "replace")] = body[record.end() : end - 1].decode("utf-8", "surrogateescape")
+        name = record[2].decode("utf-8", "replace")
+        if name.startswith(SPARSE_RECORDS):
+            found[SPARSE_RECORDS] = ""
+        elif name in ("path", "size"):
+            found[name] = body[record.end() : end - 1].decode("utf-8", "surrogateescape")
         at = end
     return found
 
@@ -171,7 +176,7 @@ def _entry(header: tarfile.TarInfo, told: dict[str, str], first: int, begin: int
     elif header.type in (tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE):
         kind = NO_FILE
     else:  # kinds that nobody knows are files, says POSIX
-        is_sparse = header.type == tarfile.GNUTYPE_SPARSE or any(key.startswith("GNU.sparse") for key in told)
+        is_sparse = header.type == tarfile.GNUTYPE_SPARSE or SPARSE_RECORDS in told
         return Entry(_shown(name), first, int(size), SPARSE if is_sparse else FILE)
     return Entry(_shown(name), first, 0, kind)
 

@@ -64,6 +64,26 @@ def test_the_notes_say_how_many_images_came_from_how_many_archives(folder: Path)
     assert table["label"].to_pylist() == [folder.name, "good", folder.name, folder.name, "good", folder.name]
 
 
+def test_a_folder_that_is_called_as_an_archive_beside_it_is_refused(folder: Path) -> None:
+    (folder / "m.tar!").mkdir()
+    (folder / "m.tar!" / "2.png").write_bytes(PNG)
+    with pytest.raises(DataError, match=rf"^images names the archive {folder}/m\.tar and a folder {folder}/m\.tar!: "):
+        listing.list_images(str(folder))
+
+
+def test_a_column_modified_is_the_users_own_and_no_time_of_a_file(folder: Path) -> None:
+    (folder / "list.csv").write_text("uri,modified\na.png,true\n")
+    table, _ = listing.list_images([f"{folder}/sub", f"{folder}/list.csv"])
+    assert set(table["modified"].to_pylist()) == {None, True}
+
+
+def test_a_query_that_ends_like_an_archive_makes_none(folder: Path) -> None:
+    (folder / "list.txt").write_text("https://h/a.png?f=x.zip\nhttps://h/b.png?sig=a.tar\n")
+    table, _ = listing.list_images(f"{folder}/list.txt")
+    assert table["uri"].to_pylist() == ["https://h/a.png?f=x.zip", "https://h/b.png?sig=a.tar"]
+    assert table["place"].null_count == 2
+
+
 def test_a_compressed_tar_in_a_folder_is_a_row_and_stops_no_listing(folder: Path) -> None:
     with tarfile.open(folder / "b.tar", "w:gz"):
         pass

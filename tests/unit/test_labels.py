@@ -297,3 +297,11 @@ def test_labels_that_stand_in_a_list_are_told(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("uri,label\na.png,0\nb.png,1\nc.png,1\n")
     _, notes = labelled_images(str(tmp_path / "list.csv"), None)
     assert notes[-1] == "labels: 2 1, 1 0; 0 of 3 mean normal (`good` or `normal`)"
+
+
+def test_a_folder_that_ends_like_an_archive_is_but_a_folder(tmp_path: Path) -> None:
+    for name in ("good/NG!/a.png", "scratch!/b.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    table, _ = labelled_images([f"{tmp_path}/good/NG!", f"{tmp_path}/scratch!"], "folder")
+    assert table["label"].to_pylist() == ["NG!", "scratch!"]

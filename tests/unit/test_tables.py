@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rayae import tables
-from rayae.errors import DataError
+from rayae.errors import ConfigError, DataError
 from rayae.manifest import complete, content_hash, write_manifest
 
 
@@ -310,3 +310,43 @@ def test_places_in_archives_come_back_from_a_list_and_a_column_of_that_name_is_r
         f"images={path}: the columns `container` and `place` say where in an archive an image lies, and None and "
         "'hall 3' do not; give columns of your own other names."
     )
+
+
+def test_a_csv_alters_no_value_of_the_users_own(tmp_path: Path) -> None:
+    """What a number would not tell apart stays the text that it was."""
+    text = (
+        "uri,serial,long,n,x,nothing\na,00123,12345678901234567890123,1,0.5,\nb,123,12345678901234567890124,-20,1e3,\n"
+    )
+    table = tables.read_images(written(tmp_path, "list.csv", text))
+    assert table["serial"].to_pylist() == ["00123", "123"]
+    assert table["long"].to_pylist() == ["12345678901234567890123", "12345678901234567890124"]
+    assert (table["n"].to_pylist(), table["x"].to_pylist()) == ([1, -20], [0.5, 1000.0])
+
+
+def test_an_etag_is_known_with_its_quotes_and_without(tmp_path: Path) -> None:
+    rows = 'uri,etag\na,"""abc"""\nb,abc\nc,"W/""abc"""\n'
+    assert tables.read_images(written(tmp_path, "list.csv", rows))["etag"].to_pylist() == ["abc"] * 3
+
+
+def test_sizes_below_zero_and_unknown_schemes_are_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, "list.csv", "uri,size_bytes\na,-1\nb,5\n")
+    assert refusal(path) == f"images={path}: the column `size_bytes` has 1 value(s) below 0."
+    path = written(tmp_path, "list.txt", "a.png\nnowhere://b.png\n")
+    with pytest.raises(ConfigError, match=r"^nowhere://b\.png: nobody knows how to read nowhere://; "):
+        tables.read_images(path)
+    assert tables.read_images(written(tmp_path, "more.txt", "HTTP://host/A.png\n"))["uri"].to_pylist() == [
+        "http://host/A.png"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "ending"),
+    [
+        ("a.PNG", ".png"),
+        ("s3://b/a.tar?x", ".tar?x"),
+        ("https://h/a.png?f=x.zip", ".png"),
+        ("http://h/a.tar#b.c", ".tar"),
+    ],
+)
+def test_the_ending_of_a_web_address_is_that_of_its_path(name: str, ending: str) -> None:
+    assert tables.suffix(name) == ending
