@@ -3,7 +3,9 @@
 Verbs and settings are imported when they are asked for: `import torch` and `import ray` cost seconds each.
 """
 
+import contextlib
 import difflib
+import errno
 import importlib
 import os
 import select
@@ -124,6 +126,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not _give_up_closed_outputs():
             raise
         return CLOSED_PIPE
+    except OSError as error:
+        if error.errno != errno.ENOSPC:  # that of storage is a sentence already, so it is the output that is full
+            raise
+        return _give_up_full_output()
     return 0
 
 
@@ -213,6 +219,14 @@ def _unknown_verb(word: str) -> str:
     if near:
         return f"there is no verb {word!r}; did you mean {near[0]!r}?"
     return f"there is no verb {word!r}; the verbs are {', '.join(VERBS)}."
+
+
+def _give_up_full_output() -> int:
+    """Say on stderr that stdout is full, and send what is still to be written to nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), STANDARD_OUTPUTS[0])
+    with contextlib.suppress(OSError):  # stderr may be on the same disk
+        print("error: what is printed cannot be written: no space left on its device.", file=sys.stderr)
+    return RayaeError.exit_code
 
 
 def _give_up_closed_outputs() -> bool:

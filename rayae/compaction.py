@@ -63,7 +63,9 @@ def compact(run: Run, file_bytes: int, check: Callable[[], None], sorted_bytes: 
     clean(run)
     summaries = run.summaries()
     with tempfile.TemporaryDirectory(prefix="rayae-compact-") as folder:
-        spills = _deal(run, _cuts(run, sorted_bytes), Path(folder))
+        cuts = _cuts(run, sorted_bytes)
+        with storage.explained("write", folder):  # the ends of the files too
+            spills = _deal(run, cuts, Path(folder))
         files = _write(run, spills, file_bytes)
     if sum(file.rows for file in files) != run.rows:
         raise RunError(f"{run.uri} changed while it was compacted; run the same command again.")
@@ -125,11 +127,10 @@ def _deal(run: Run, cuts: Keys, folder: Path) -> list[Path]:
             order = np.argsort(keys)
             ends = [*np.searchsorted(keys[order], cuts).tolist(), table.num_rows]
             in_order = table.take(order)
-            with storage.explained("write", str(folder)):
-                writers = writers or [opened.enter_context(pa.ipc.new_stream(str(p), table.schema)) for p in spills]
-                for writer, first, end in zip(writers, [0, *ends], ends, strict=False):
-                    if end > first:
-                        writer.write_table(in_order.slice(first, end - first))
+            writers = writers or [opened.enter_context(pa.ipc.new_stream(str(p), table.schema)) for p in spills]
+            for writer, first, end in zip(writers, [0, *ends], ends, strict=False):
+                if end > first:
+                    writer.write_table(in_order.slice(first, end - first))
             progress.advance(table.num_rows)
     return spills
 

@@ -23,6 +23,8 @@ from rayae.terminal import say, warn
 
 LEASE = "lease.json"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+FAR_FUTURE = 2.0**40
+"""Seconds since 1970 that no clock says."""
 Item = TypeVar("Item")
 
 
@@ -76,7 +78,8 @@ class Holder:
         if not isinstance(found, dict) or not found.keys() >= set(names):
             return None
         values = [found[name] for name in names]
-        return cls(*values) if all(map(isinstance, values, kinds)) else None
+        holder = cls(*values) if all(map(isinstance, values, kinds)) else None
+        return holder if holder is not None and 0 <= holder.renewed < FAR_FUTURE else None
 
     def to_bytes(self) -> bytes:
         return (json.dumps(asdict(self), indent=2) + "\n").encode()

@@ -30,7 +30,20 @@ def first_rows(value: Any) -> None:
     """The first rows of chunks: whole numbers from 0 upwards."""
     if not isinstance(value, list) or not all(type(first) is int for first in value):
         raise ValueError
-    if value[:1] not in ([], [0]) or sorted(set(value)) != value:
+    if value[:1] != [0] or sorted(set(value)) != value:
+        raise ValueError
+
+
+def images_of_a_run(value: Any) -> None:
+    """What `images=` was: a text, or a list of texts."""
+    if not all(isinstance(item, str) for item in ([value] if not isinstance(value, list) else value)):
+        raise ValueError
+
+
+def settings_of_a_run(value: Any) -> None:
+    """A mapping in which groups are mappings, too."""
+    groups = ("storage", "reader", "resources", "max_failed_by_status", "select")
+    if not isinstance(value, dict) or not all(isinstance(value.get(group, {}), dict) for group in groups):
         raise ValueError
 
 
@@ -38,8 +51,9 @@ NUMBER = (int, float)
 OPTIONAL_NUMBER = (int, float, type(None))
 OPTIONAL_TEXT = (str, type(None))
 RECORD_SHAPE = {
-    "images": (str, list),
-    "settings": dict,
+    "images": images_of_a_run,
+    "settings": settings_of_a_run,
+    "calibration_sha256": OPTIONAL_TEXT,
     "fingerprint": {"manifest": str, "bundle": str, "calibration": OPTIONAL_TEXT, "threshold": OPTIONAL_TEXT},
     "fingerprint_hash": str,
     "bundle": str,

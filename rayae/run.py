@@ -1,7 +1,6 @@
 """Home of the run's directory: what it is a run of, which chunks are left, and what its chunk files hold."""
 
 import contextlib
-import hashlib
 import io
 import json
 from collections import Counter, deque
@@ -9,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import IO, Any, TypeVar
 
 import numpy as np
@@ -85,12 +85,15 @@ class Run:
                 f"{uri} holds chunk files but no {RECORD}, so nobody knows what they are rows of; "
                 f"remove {storage.join(uri, CHUNKS)}, or give a new `out=`."
             )
+        digest = None
         if calibration is not None:
             buffer = io.BytesIO()
             pq.write_table(pa.table({"score": calibration}), buffer)
+            digest = sha256(buffer.getvalue()).hexdigest()
             storage.write_bytes(storage.join(uri, CALIBRATION), buffer.getvalue())
         storage.remove(storage.join(uri, SUCCESS))
-        full = {"rayae": __version__, "created": datetime.now(UTC).isoformat(timespec="seconds"), **record}
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        full = {"rayae": __version__, "created": created, **record, "calibration_sha256": digest}
         if not storage.create_json(storage.join(uri, RECORD), full):
             begun = cls.open(uri)
             begun.refuse_other_plan(record["fingerprint"])
@@ -114,10 +117,18 @@ class Run:
 
     @property
     def calibration(self) -> NDArray[np.float32] | None:
-        """The primary scores, ascending, of the images that the bundle was calibrated on when the run was planned."""
+        """The primary scores, ascending, of the images that the bundle was calibrated on when the run was planned.
+
+        RunError when they are not those that were written.
+        """
         if self.fingerprint["calibration"] is None:
             return None
-        data = storage.read_bytes(storage.join(self.uri, CALIBRATION))
+        uri = storage.join(self.uri, CALIBRATION)
+        data = storage.read_bytes(uri)
+        if sha256(data).hexdigest() != self.record["calibration_sha256"]:
+            raise RunError(
+                f"{uri} is damaged: its hash is another; put the former file back, or score into a new `out=`."
+            )
         table = pq.ParquetFile(io.BytesIO(data), pre_buffer=False).read(use_threads=False)
         return np.asarray(table["score"].to_numpy(), dtype=np.float32)
 
@@ -315,7 +326,7 @@ def differences(was: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
 
 def short_hash(value: Any) -> str:
     """Twelve hex digits that name a JSON value."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
+    return sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def read_ahead(read: Callable[[Item], Found], items: Iterable[Item]) -> Iterator[Found]:

@@ -115,7 +115,7 @@ def regex_of(pattern: str) -> str:
     regex = "".join(map(_part, re.findall(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]/]*\]|(?s:.)", pattern)))
     try:
         pc.match_substring_regex(pa.array([""]), regex)
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, UnicodeEncodeError) as error:
         reason = str(error).rpartition(": ")[2]
         raise ConfigError(
             f"the pattern {pattern!r} cannot be matched ({reason}); mend what is in its brackets."

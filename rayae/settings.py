@@ -41,7 +41,7 @@ class Settings(BaseModel):
 
 
 class ReaderSettings(Settings):
-    max_bytes: Annotated[int, Field(gt=0)] = 256 * 1024**2
+    max_bytes: Annotated[int, Field(gt=0, lt=2**62)] = 256 * 1024**2
     """Largest file that is read, in bytes; a larger one is `too_large`, before memory is taken for it."""
     threads: Annotated[int, Field(gt=0)] | None = None
     """Threads of one worker that decode, and read disks; default: its CPUs and two more, which wait for the disk."""
@@ -137,9 +137,9 @@ class SelectSettings(Settings):
     """Patterns of which one must match, such as `*.png` for the name, or `cam1/**` for the path below the folder."""
     exclude: Patterns = None
     """Patterns of which none may match."""
-    min_bytes: Annotated[int, Field(ge=0)] | None = None
+    min_bytes: Annotated[int, Field(ge=0, lt=2**62)] | None = None
     """Smallest file that is taken, in bytes."""
-    max_bytes: Annotated[int, Field(ge=0)] | None = None
+    max_bytes: Annotated[int, Field(ge=0, lt=2**62)] | None = None
     """Largest file that is taken, in bytes."""
     newer: Moment | None = None
     """Takes what was written at this time or later: ISO 8601, as `2026-11-24` or `2026-11-24T02:15+01:00`, else UTC."""
@@ -247,7 +247,7 @@ class ScoreSettings(Labelled, RunnerSettings):
     """The run directory; an unfinished run of the same plan is resumed, a finished one is left as it is."""
     chunk_images: Annotated[int, Field(gt=0)] | None = None
     """Images a chunk; default: cut by cost, 32 chunks or more where there are enough images, about 2,000 at most."""
-    micro_batch: Annotated[int, Field(gt=0)] | None = None
+    micro_batch: Annotated[int, Field(gt=0, le=65536)] | None = None
     """Images that go through the network at once; default: 32 on a CPU, 256 on a GPU, fewer of large pictures."""
 
 
@@ -265,7 +265,7 @@ class RetrySettings(RunnerSettings):
     """The run directory."""
     status: str | list[str] = ["throttled", "timeout"]
     """Statuses of the images that are tried again: a list, or names with commas between them."""
-    micro_batch: Annotated[int, Field(gt=0)] | None = None
+    micro_batch: Annotated[int, Field(gt=0, le=65536)] | None = None
     """Images that go through the network at once; default: as in the run."""
 
 

@@ -46,7 +46,7 @@ def problems(run: Run, advance: Advance = lambda rows: None) -> list[str]:
         return found  # there is no plan to hold the files against
     try:
         listed = run.file_list()
-        found = _strange_files(run)
+        found = _strange_files(run) + _calibration_problems(run)
         wrong, summaries = _check_chunks(run, advance) if listed is None else _check_compacted(run, listed, advance)
     except (DataError, StorageError) as error:  # of the manifest; those of the files of results are told with them
         return [*found, *_missing(run, []), str(error)]
@@ -54,6 +54,15 @@ def problems(run: Run, advance: Advance = lambda rows: None) -> list[str]:
         return [*found, str(error)]
     found += wrong
     return found or _success_problems(run, summaries)
+
+
+def _calibration_problems(run: Run) -> list[str]:
+    """Whether the scores behind the p-values are those of the plan."""
+    try:
+        _ = run.calibration
+    except RayaeError as error:
+        return [str(error)]
+    return []
 
 
 def _strange_files(run: Run) -> list[str]:

@@ -8,7 +8,7 @@ import pyarrow as pa
 from rayae import storage
 from rayae.archives import page_of
 from rayae.bundle import Bundle
-from rayae.errors import RayaeError
+from rayae.errors import ConfigError, RayaeError
 from rayae.loader import WHERE
 from rayae.pictures import small, small_peaks
 from rayae.reader import Image, Reader
@@ -25,6 +25,8 @@ def report(settings: ReportSettings) -> None:
     """Write the page of a run, with its worst images read and reconstructed once more."""
     run = Run.open(settings.run)
     out = storage.absolute(settings.out or storage.join(run.uri, REPORT))
+    if not out.lower().endswith((".html", ".htm")):
+        raise ConfigError(f"out={settings.out}: a report is an HTML page; give it a name that ends in .html.")
     results = run.results(COLUMNS)
     bundle, notes = bundle_of(run)
     for note in notes:
@@ -83,7 +85,7 @@ def pictures(run: Run, bundle: Bundle | None, worst: pa.Table) -> list[WorstPict
 
 def picture(run: Run, bundle: Bundle, scorer: "Scorer", image_id: int, uri: str) -> WorstPicture:
     """One image with its reconstruction and error map, or with the reason why they cannot be had."""
-    listed = run.manifest.read(image_id, 1).to_pylist()[0]
+    listed = run.manifest.read(image_id, 1).select(WHERE).to_pylist()[0]
     try:
         fetched = Reader().read(Image(*(listed[name] for name in WHERE)))
     except RayaeError as error:

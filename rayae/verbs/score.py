@@ -248,7 +248,7 @@ def _refuse_other_plan(run: Run, bundle: Bundle, settings: ScoreSettings) -> Non
             content, rows = listed.content_hash, listed.rows
             if content != run.fingerprint["manifest"]:
                 in_words = changes(run.manifest, listed)
-            chunk_images = settings.chunk_images or run.record["settings"]["chunk_images"]
+            chunk_images = settings.chunk_images or run.record["settings"].get("chunk_images")
             firsts = [chunk.first for chunk in listed.plan_chunks(chunk_images)]
     elif settings.chunk_images is not None:
         firsts = [chunk.first for chunk in run.manifest.plan_chunks(settings.chunk_images)]
@@ -261,7 +261,7 @@ def _refuse_other_plan(run: Run, bundle: Bundle, settings: ScoreSettings) -> Non
 def _show(run: Run, statistics: Mapping[str, Any], settings: RunnerSettings) -> None:
     images = statistics["images"]
     counts = sorted(statistics["by_status"].items(), key=lambda item: -item[1])
-    rows = [(status, f"{count:,}", f"{count / images:.2%}") for status, count in counts]
+    rows = [(status, f"{count:,}", f"{count / max(images, 1):.2%}") for status, count in counts]
     title = f"{images:,} images, {statistics['flagged']:,} flagged as anomalies"
     show_table(title, ("status", "images", "share"), rows)
     say(f"results: {storage.join(run.uri, CHUNKS if run.file_list() is None else RESULTS)}")

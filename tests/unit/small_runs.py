@@ -53,7 +53,7 @@ def create(uri: str, manifest: Manifest, chunks: list[Chunk], threshold: bool) -
         "primary_score": "mse",
         "threshold": THRESHOLD.to_dict() if threshold else None,
     }
-    return Run.create(uri, record)
+    return Run.create(uri, record, CALIBRATION if threshold else None)
 
 
 def pixel_statistics(scores: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:

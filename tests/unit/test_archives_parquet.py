@@ -253,3 +253,9 @@ def test_a_list_of_uris_and_a_manifest_hold_no_images(tmp_path: Path) -> None:
     assert not archives.has_images(str(write(tmp_path / "d.parquet", {"path": ["a"]})))
     manifest.write_manifest(manifest.complete({"uri": ["a"]}), str(tmp_path / "e.parquet"))
     assert not archives.has_images(str(tmp_path / "e.parquet"))
+
+
+def test_own_columns_get_names_that_nobody_has(tmp_path: Path) -> None:
+    columns = {"jpg": [b"x"], "width": [1], "width_in_file": [2]}
+    (row,) = listed(write(tmp_path / "a.parquet", columns)).to_pylist()
+    assert (row["width_in_file_in_file"], row["width_in_file"]) == (1, 2)

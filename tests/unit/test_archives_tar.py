@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from rayae import archives
+from rayae.archives import tar as tar_of_archives
 from rayae.archives.window import Window
 from rayae.errors import DataError
 from rayae.ranges import Ranges, open_ranges
@@ -265,3 +266,13 @@ def test_large_members_are_skipped_over(tmp_path: Path, monkeypatch: pytest.Monk
     parts = requests_to_walk(path, monkeypatch)
     assert len(parts) <= 12
     assert sum(length for _, length in parts) <= 12 * 64 * 1024
+
+
+def test_records_of_a_global_header_cost_no_member_anything(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT, pax_headers={f"x{n}": "y" for n in range(20_000)}) as tar:
+        for number in range(300):
+            tar.addfile(tarfile.TarInfo(f"{number}.jpg"))
+    window = Window(open_ranges(str(path)))
+    assert [entry.name for entry in tar_of_archives.walk(window)] == [f"{number}.jpg" for number in range(300)]
+    assert tar_of_archives._records(b"8 x=abc\n" * 5 + b"18 GNU.sparse.x=1\n", 0) == {"GNU.sparse": ""}

@@ -218,3 +218,13 @@ def test_ctrl_c_ends_with_130() -> None:
 def test_a_truth_value_may_be_given_as_an_option(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["index", "--update", "images=a", "out=m.parquet", "--dry-run"]) == 0
     assert "update: true\n" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("words", [["--help"], ["score", "--help"]])
+def test_an_output_on_a_full_disk_is_a_sentence(words: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "rayae", *words], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (
+        1, "error: what is printed cannot be written: no space left on its device.\n",
+    )  # fmt: skip

@@ -98,3 +98,11 @@ def test_every_image_is_new_gone_changed_or_the_same_in_however_many_parts_they_
         assert sorted(named) == sorted(map(str, expected))
     order = [[uri for uri in table["uri"].to_pylist() if int(uri) in both] for table in tables]
     assert found.is_reordered == (order[0] != order[1])
+
+
+def test_a_column_row_is_the_users_own(tmp_path: Path) -> None:
+    was, now = (
+        write_manifest(complete({"uri": ["/a.png", "/b.png"], "row": rows}), str(tmp_path / f"{rows[0]}.parquet"))
+        for rows in ([1, 2], [3, 2])
+    )
+    assert changes(was, now) == ["1 image(s) labelled otherwise, the first is /a.png"]

@@ -8,6 +8,7 @@ from PIL import Image as Pillow
 
 from rayae import autoencoder, bundle, storage
 from rayae.bundle import Bundle
+from rayae.cli import main
 from rayae.manifest import complete, plan_chunks, sizes_of, write_manifest
 from rayae.preprocess import Preprocess
 from rayae.results import PIXEL_STATISTICS, Judge, Outcome, Status, chunk_bytes, result_table, summarise
@@ -121,3 +122,10 @@ def test_the_page_is_written_where_it_is_asked_for(run: Run, tmp_path: Path) -> 
     report(ReportSettings(run=run.uri, out=str(tmp_path / "elsewhere" / "page.html"), worst=1))
     assert (tmp_path / "elsewhere" / "page.html").read_text().startswith("<!doctype html>")
     assert not Path(run.uri, "report.html").exists()
+
+
+def test_a_report_replaces_no_file_of_the_run(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    before = Path(run.uri, "run.json").read_bytes()
+    assert main(["report", run.uri, f"out={run.uri}/run.json"]) == 2
+    assert "a report is an HTML page; give it a name that ends in .html." in capsys.readouterr().err
+    assert Path(run.uri, "run.json").read_bytes() == before

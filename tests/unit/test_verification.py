@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from rayae import compaction, completeness, manifest, storage
-from rayae.errors import RunError
+from rayae.errors import RayaeError, RunError
 from rayae.lease import held
 from rayae.manifest import Chunk, complete, write_manifest
 from rayae.results import summarise
@@ -285,6 +285,23 @@ def test_verify_tells_what_is_wrong_and_no_more_than_a_screen_of_it(
     assert lines[0] == f"{run.uri} is not whole:"
     assert lines[1] == f"  {run.chunk_uri(0)} belongs to another plan: its fingerprint differs."
     assert lines[21:] == ["  and 10 more"]
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "gone", "another"])
+def test_damaged_calibration_scores_are_found_and_never_used(run: Run, damage: str) -> None:
+    path = Path(run.uri) / "calibration.parquet"
+    data = bytearray(path.read_bytes())
+    if damage == "gone":
+        path.unlink()
+    elif damage == "another":
+        pq.write_table(pa.table({"score": pa.array([1e-9] * 48, pa.float32())}), path)
+    else:
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data if damage == "flipped" else data[:1])
+    (problem,) = problems(run)
+    assert "calibration.parquet" in problem
+    with pytest.raises(RayaeError, match=r"calibration\.parquet"):
+        _ = run.calibration
 
 
 def test_a_run_that_is_compacted_while_it_is_verified_is_whole(
