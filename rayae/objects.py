@@ -280,6 +280,9 @@ def _wait_or_raise(uri: str, verb: str, refusal: Refusal, failures: int) -> None
     if (refusal.status == 0 or refusal.status >= 500) and failures < TRIES_OF_A_BODY:
         time.sleep(backoff_s(*WAIT_S, failures))
         return
+    asked = boto.endpoint() if refusal.status == 0 and _kind(uri) == S3 else None
+    if asked is not None:
+        raise StorageError(f"cannot {verb} {uri} at {asked}: {refusal.sentence}") from None
     if refusal.code in BAD_CREDENTIALS:
         raise ConfigError(f"cannot {verb} {uri}: {refusal.sentence} {HOW_CREDENTIALS_ARE_GIVEN}") from None
     raise StorageError(f"cannot {verb} {uri}: {refusal.sentence}") from None

@@ -306,22 +306,26 @@ class Run:
         """RunError, with what differs and more `in_words` on it, when the directory holds a run of something else."""
         lines = differences(self.fingerprint, fingerprint)
         if lines:
+            finish = f", or finish the run as it was planned with `rayae score {self.uri}`"
             raise RunError(
                 f"{self.uri} holds a run of another plan, so its rows would not mean the same:\n"
                 + "\n".join(f"  {line}" for line in [*lines, *in_words])
-                + "\nGive the new plan a new `out=`, or finish the run as it was planned "
-                + f"with `rayae score {self.uri}`."
+                + f"\nGive the new plan a new `out=`{'' if self.success() else finish}."
             )
 
 
 def differences(was: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
-    """One line for each key on which two fingerprints differ."""
+    """One line for each key on which two fingerprints differ; of a hash its beginning."""
     keys = dict.fromkeys([*was, *asked])
     return [
-        f"{key}: the run has {was.get(key)}, asked is {asked.get(key)}"
+        f"{key}: the run has {_brief(was.get(key))}, asked is {_brief(asked.get(key))}"
         for key in keys
         if was.get(key) != asked.get(key)
     ]
+
+
+def _brief(value: Any) -> Any:
+    return value[:12] if isinstance(value, str) and len(value) == 64 else value
 
 
 def short_hash(value: Any) -> str:

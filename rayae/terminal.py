@@ -91,7 +91,7 @@ class Progress:
         rate = self.rate()
         parts = [
             f"{self.what}: {self.done:,} {'' if self.total is None else f'of {self.total:,} '}{self.unit}",
-            "" if self.total is None else f"{self.left()} left",
+            self.left(),
             f"{rate:,.0f} {self.unit}/s" if rate > 0 else "",
             note,
         ]
@@ -109,12 +109,12 @@ class Progress:
         return (self.done - self.counted_from) / max(time.monotonic() - self.started, 1e-9)
 
     def left(self) -> str:
-        """The time left at the rate so far."""
+        """The time left at the rate so far, in words; nothing while it is not known."""
         rate = self.rate()
         if self.total is None or (rate <= 0 and self.done < self.total):
-            return "unknown"
+            return ""
         seconds = round((self.total - self.done) / rate) if rate > 0 else 0
-        return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+        return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02} left"
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -21,7 +21,7 @@ import pyarrow as pa
 from rayae import objects, results, storage
 from rayae.comparison import Mask, compare, in_words, rows_of
 from rayae.errors import ConfigError
-from rayae.labels import stream_labelled
+from rayae.labels import LabelledStream, stream_labelled
 from rayae.listing import refuse_reserved
 from rayae.manifest import Manifest, is_manifest, write_manifest
 from rayae.redaction import HIDDEN, kept
@@ -52,8 +52,9 @@ def index(settings: IndexSettings) -> None:
         return
     if not settings.images:
         raise ConfigError("images= is required: a folder, a glob, a list or a manifest; only --update does without.")
-    manifest, notes = write_listed(settings, out, made_from=_made_from(settings, out))
-    _tell(notes)
+    images = listed(settings)
+    manifest = write_listed(images, out, _made_from(settings, out))
+    _tell(images.notes)
     say(f"manifest: {manifest.uri} ({manifest.rows:,} images, hash {manifest.content_hash[:12]})")
 
 
@@ -68,18 +69,20 @@ def selected(settings: SelectSettings) -> Select:
     return Select(**given)
 
 
-def write_listed(
-    asked: Asked, uri: str, scores: Sequence[str] = (), made_from: Mapping[str, Any] | None = None
-) -> tuple[Manifest, list[str]]:
-    """List the images into a manifest, and say what a person should know about them, a line each.
+def listed(asked: Asked, scores: Sequence[str] = ()) -> LabelledStream:
+    """The images that are asked for, of which none is listed yet.
 
     DataError when a column of the user's own has the name of a result column, or of one of the scores.
     """
     stream = stream_labelled(asked.images or "", asked.labels, selected(asked.select))
     refuse_reserved(results.user_columns(stream.schema.names), "the manifest", scores)
+    return stream
+
+
+def write_listed(images: LabelledStream, uri: str, made_from: Mapping[str, Any] | None = None) -> Manifest:
+    """List the images into a manifest; what a person should know about them stands in `notes` then."""
     with Progress("list", None) as progress:
-        manifest = write_manifest(_counted(stream, progress), uri, made_from)
-    return manifest, stream.notes
+        return write_manifest(_counted(images, progress), uri, made_from)
 
 
 def _counted(tables: Iterable[pa.Table], progress: Progress) -> Iterator[pa.Table]:
@@ -103,8 +106,9 @@ def _update(settings: IndexSettings, out: str) -> None:
         if storage.exists(uri) and not is_manifest(uri):
             raise ConfigError(f"{uri} would be replaced, and is no manifest; move it, or give `out=` another name.")
     with tempfile.TemporaryDirectory(prefix="rayae-") as folder:
-        now, notes = write_listed(asked, storage.join(folder, "now.parquet"), made_from=_made_from(asked, out))
-        _tell(notes)
+        images = listed(asked)
+        now = write_listed(images, storage.join(folder, "now.parquet"), _made_from(asked, out))
+        _tell(images.notes)
         if now.content_hash == last.content_hash:
             say(f"nothing differs: {out} stays as it is ({last.rows:,} images, hash {last.content_hash[:12]})")
             return

@@ -77,11 +77,14 @@ def _retry(run: Run, bundle: Bundle, settings: RetrySettings, statuses: Sequence
     if before:
         tried = sum(_count(summary, statuses) for summary in before.values())
         say(f"retry: {tried:,} images ({', '.join(statuses)}) in {len(before):,} chunk(s), {settings.placement}")
+        former = run.success()
         storage.remove(storage.join(run.uri, SUCCESS))  # so that a retry cut short is known by its want
         plan = replace(scoring_plan(run, bundle, settings, settings.micro_batch), retried=tuple(statuses))
         chunks = [chunk for chunk in run.chunks if chunk.number in before]
         after, speed = _follow(lease.guard(summaries_of(plan, run, chunks, settings)), before, statuses, tried)
         _show(before, after, statuses, tried)
+        if former is not None:  # the speed of the run is that of all its images, not of the few that were tried again
+            speed = {name: former["statistics"][name] for name in NOTHING_DONE}
     lease.check()
     left = run.chunks_left()
     if left:
@@ -114,3 +117,8 @@ def _show(before: dict[int, ChunkSummary], after: list[ChunkSummary], statuses: 
         now.update(Counter(summary.by_status) - Counter(others))
     rows = [(status, f"{was[status]:,}", f"{now[status]:,}") for status in dict.fromkeys([*statuses, *sorted(now)])]
     show_table(f"{tried:,} images were tried again", ("status", "before", "after"), rows)
+    if now[Status.CHANGED]:
+        say(
+            "what is `changed` is another file than the one that was listed, however often it is tried: "
+            "list the images anew (`rayae index out=... --update`), and score those that differ into a new `out=`"
+        )

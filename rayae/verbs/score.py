@@ -24,7 +24,7 @@ from rayae.run import CALIBRATION, CHUNKS, MANIFEST, RECORD, SUCCESS, Run, short
 from rayae.scoring import FailureBudget, ScoringPlan, follow, score_inline
 from rayae.settings import RunnerSettings, ScoreSettings
 from rayae.terminal import say, show_table, warn
-from rayae.verbs.index import write_listed
+from rayae.verbs.index import listed, write_listed
 
 Asked = TypeVar("Asked", bound=RunnerSettings)
 OF_NO_RUN_YET = frozenset({MANIFEST, CALIBRATION, CHUNKS, SUCCESS, LEASE})
@@ -82,7 +82,8 @@ def _do_the_rest(
 ) -> Mapping[str, Any]:
     left = run.chunks_left()
     rows = sum(chunk.rows for chunk in left)
-    say(f"{what}: {rows:,} of {run.rows:,} images in {len(left):,} of {len(run.chunks):,} chunks, {settings.placement}")
+    chunks = f"{len(left):,} of {len(run.chunks):,} chunks"
+    say(f"{what}: {rows:,} of {run.rows:,} images to do, in {chunks}, {settings.placement}")
     plan = scoring_plan(run, bundle, settings, micro_batch)
     summaries = lease.guard(summaries_of(plan, run, left, settings))
     speed = follow(run, summaries, failure_budget(settings), rows, what)
@@ -184,11 +185,12 @@ def _start(settings: ScoreSettings, out: str) -> tuple[Run, Bundle]:
     others = [name for name in storage.list_names(out) if name not in OF_NO_RUN_YET]
     if others:
         raise ConfigError(f"out={out} is no run and holds other files ({others[0]}); give the run a folder of its own.")
+    images = listed(settings, bundle.scores)  # what is asked wrongly is told before anything is written
     with held(out):
         if Run.exists(out):
             raise RunError(f"another process has begun a run in {out} meanwhile; run the same command again.")
-        manifest, notes = write_listed(settings, storage.join(out, MANIFEST), bundle.scores)
-        for note in notes:
+        manifest = write_listed(images, storage.join(out, MANIFEST))
+        for note in images.notes:
             say(note)
         firsts = [chunk.first for chunk in manifest.plan_chunks(settings.chunk_images)]
         found = fingerprint(manifest.content_hash, manifest.rows, bundle, firsts, settings)
@@ -244,12 +246,12 @@ def _refuse_other_plan(run: Run, bundle: Bundle, settings: ScoreSettings) -> Non
     content, rows, firsts = run.fingerprint["manifest"], run.rows, list(run.record["chunks"])
     if settings.images is not None:
         with tempfile.TemporaryDirectory(prefix="rayae-") as folder:
-            listed, _ = write_listed(settings, storage.join(folder, MANIFEST), bundle.scores)
-            content, rows = listed.content_hash, listed.rows
+            now = write_listed(listed(settings, bundle.scores), storage.join(folder, MANIFEST))
+            content, rows = now.content_hash, now.rows
             if content != run.fingerprint["manifest"]:
-                in_words = changes(run.manifest, listed)
+                in_words = [*changes(run.manifest, now), "(`rayae index out=... --update` writes what is new apart)"]
             chunk_images = settings.chunk_images or run.record["settings"].get("chunk_images")
-            firsts = [chunk.first for chunk in listed.plan_chunks(chunk_images)]
+            firsts = [chunk.first for chunk in now.plan_chunks(chunk_images)]
     elif settings.chunk_images is not None:
         firsts = [chunk.first for chunk in run.manifest.plan_chunks(settings.chunk_images)]
     asked = fingerprint(content, rows, bundle, firsts, settings)

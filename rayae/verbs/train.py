@@ -97,9 +97,10 @@ def _material(settings: TrainSettings) -> Material:
     say("split by group: " + ", ".join(f"{counts[side]:,} {side}" for side in sorted(counts)))
     for side in ("train", "validation"):
         if not counts[side]:
+            has_split = images["split"].null_count < images.num_rows
             raise DataError(
                 f"no normal image is left for the side `{side}` (the sides are {dict(counts)}): "
-                "give more images or smaller groups, or change the column `split`."
+                f"give more images or smaller groups{', or change the column `split`' if has_split else ''}."
             )
     if settings.rule != "none":
         refuse_few(counts["calibration"], settings)

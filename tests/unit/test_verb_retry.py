@@ -68,11 +68,23 @@ def test_images_that_are_back_get_their_scores_and_no_other_row_changes(
     assert main(["verify", run.uri]) == 0
 
 
-def test_the_end_of_the_run_is_written_anew(run: Run) -> None:
+def test_what_is_changed_stays_so_and_what_to_do_is_said(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in (Path(run.uri).parent / "images" / "good").iterdir():
+        if path.name in AWAY:
+            path.write_bytes(path.read_bytes() + b"more")
+    assert main(["retry", run.uri, "status=missing"]) == 0
+    assert "what is `changed` is another file than the one that was listed" in capsys.readouterr().out
+
+
+def test_the_end_of_the_run_is_written_anew_with_the_speed_of_the_whole(run: Run) -> None:
+    before = run.success()
     assert main(["retry", run.uri, "status=[missing]"]) == 0
     success = run.success()
     assert success is not None
     assert success["statistics"]["by_status"] == {"scored": 39, "missing": 1}
+    assert before is not None
+    speed = ("wall_seconds", "images_per_second")
+    assert [success["statistics"][name] for name in speed] == [before["statistics"][name] for name in speed]
     summary = run.summaries()[0]
     assert summary.seconds["fetch"] > 0
 
