@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
-from rayae import __version__
+from rayae import __version__, stopping
 from rayae.errors import ConfigError, RayaeError
 from rayae.redaction import redacted
 from rayae.terminal import printable
@@ -22,7 +22,7 @@ from rayae.terminal import printable
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-INTERRUPTED = 130
+INTERRUPTED, TERMINATED = 130, 143
 CLOSED_PIPE = 141
 STANDARD_OUTPUTS = (1, 2)
 OPTIONS = {"--help": "--help", "-h": "--help", "--dry-run": "--dry-run", "--version": "--version"}
@@ -40,6 +40,7 @@ Exit codes:
        is a bug of rayae
   2    what was asked cannot be done as asked: settings, verb or option
   130  stopped by Ctrl-C; what is committed stays, and the same command goes on from there
+  143  the same by SIGTERM, after the chunk in hand where the run is this process
   141  the reader of the output closed it, for example `rayae evaluate RUN | head`
 """
 
@@ -113,15 +114,16 @@ def run(verb: str | None = None) -> NoReturn:
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line says and return the exit code; a bug keeps its traceback."""
     try:
-        _do(list(sys.argv[1:] if argv is None else argv))
+        with stopping.watched():
+            _do(list(sys.argv[1:] if argv is None else argv))
         if sys.stdout is not None:
             sys.stdout.flush()
     except RayaeError as error:
         print(printable(f"error: {error}"), file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, stopping.Terminated) as stop:
         print("stopped: what is committed stays, and the same command goes on from there.", file=sys.stderr)
-        return INTERRUPTED
+        return INTERRUPTED if isinstance(stop, KeyboardInterrupt) else TERMINATED
     except BrokenPipeError:
         if not _give_up_closed_outputs():
             raise

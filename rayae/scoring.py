@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from rayae import storage
+from rayae import stopping, storage
 from rayae.bundle import Bundle
 from rayae.errors import ConfigError, RunError, TooManyFailures
 from rayae.loader import Loaded, Loader
@@ -204,7 +204,7 @@ def score_inline(plan: ScoringPlan, run: Run, chunks: Iterable[Chunk]) -> Iterat
     scorer = ChunkScorer(plan)
     for chunk in chunks:
         scorer.loader = replace(scorer.loader, isolated=plan.isolated or chunk.number == suspect)
-        with run.in_hand(chunk):
+        with stopping.finished_first(), run.in_hand(chunk):
             summary = scorer(chunk)
         yield summary
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import ray
 
-from rayae import access, errors
+from rayae import access, errors, stopping
 from rayae.errors import ClusterError, RayaeError
 from rayae.terminal import say
 
@@ -46,13 +46,14 @@ def connect(wanted_cpus: int) -> None:
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # its errors come as exceptions
     if ray.is_initialized():
         return
-    address = os.environ.get("RAY_ADDRESS")
-    if address:
-        _join(address)
-        return
-    cpus = _cpus_to_start_with(wanted_cpus, cores())
-    with _quiet_backend():
-        ray.init("local", num_cpus=cpus, include_dashboard=False, **_how())
+    with stopping.kept():
+        address = os.environ.get("RAY_ADDRESS")
+        if address:
+            _join(address)
+            return
+        cpus = _cpus_to_start_with(wanted_cpus, cores())
+        with _quiet_backend():
+            ray.init("local", num_cpus=cpus, include_dashboard=False, **_how())
 
 
 def cores() -> int:

@@ -12,7 +12,7 @@ from PIL import Image
 from rayae.cli import main
 from rayae.run import Run
 from tests.conftest import write_pictures
-from tests.faults.processes import descendants, ends_well, kill_one, start, wait_for
+from tests.faults.processes import PATIENCE_S, descendants, ends_well, kill_one, start, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +62,24 @@ def test_a_killed_driver_started_again_does_the_rest_and_only_the_rest(
     left_behind = {path: path.stat().st_mtime_ns for path in killed_midway(process, run, log)}
     ends_well(start(*words(archive, bundle, run, placement), log=log), log)
     assert {path: path.stat().st_mtime_ns for path in left_behind} == left_behind
+    check_whole(run, undisturbed)
+
+
+@pytest.mark.parametrize("placement", ["inline", "together"])
+def test_sigterm_ends_a_run_with_143_and_a_word_and_the_same_command_goes_on(
+    archive: Path, bundle: Path, undisturbed: pa.Table, tmp_path: Path, placement: str
+) -> None:
+    run, log = tmp_path / "run", tmp_path / "log"
+    process = start(*words(archive, bundle, run, placement), log=log)
+    wait_for(lambda: len(written(run)) >= 3 or process.poll() is not None, "three chunks")
+    process.terminate()
+    assert process.wait(timeout=PATIENCE_S) == 143, log.read_text()
+    assert "stopped: what is committed stays, and the same command goes on from there." in log.read_text()
+    assert "*** SIGTERM" not in log.read_text()
+    assert not (run / "lease.json").exists()
+    assert not (run / "in_hand.json").exists(), "the chunk in hand was finished"
+    assert 3 <= len(written(run)) < 120
+    ends_well(start(*words(archive, bundle, run, placement), log=log), log)
     check_whole(run, undisturbed)
 
 
