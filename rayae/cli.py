@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 INTERRUPTED, TERMINATED = 130, 143
 CLOSED_PIPE = 141
 STANDARD_OUTPUTS = (1, 2)
+SUBMIT = "submit"
+"""The one verb that takes the words of another, its own as options, and the exit code of a job elsewhere."""
 OPTIONS = {"--help": "--help", "-h": "--help", "--dry-run": "--dry-run", "--version": "--version"}
 
 HOW_SETTINGS_ARE_GIVEN = """\
@@ -101,6 +103,11 @@ VERBS = {
         Verb("compact", "Write a finished run anew as few files, sorted by score.", "CompactSettings", "run"),
         Verb("evaluate", "Compare a run with its labels.", "EvaluateSettings", "run"),
         Verb("report", "Write a run as one HTML page.", "ReportSettings", "run"),
+        Verb(
+            "submit",
+            "Do another verb as a job on a cluster: rayae submit VERB [...] --address URL.",
+            "SubmitSettings",
+        ),
         Verb("demo", "Do the whole line on real photographs of solar cells.", "DemoSettings"),
     )
 }
@@ -115,9 +122,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line says and return the exit code; a bug keeps its traceback."""
     try:
         with stopping.watched():
-            _do(list(sys.argv[1:] if argv is None else argv))
+            code = _do(list(sys.argv[1:] if argv is None else argv))
         if sys.stdout is not None:
             sys.stdout.flush()
+        return code
     except RayaeError as error:
         print(printable(f"error: {error}"), file=sys.stderr)
         return error.exit_code
@@ -129,13 +137,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return CLOSED_PIPE
     except OSError as error:
-        if error.errno != errno.ENOSPC:  # that of storage is a sentence already, so it is the output that is full
+        if (
+            error.errno != errno.ENOSPC or error.filename is not None
+        ):  # that of storage is a sentence already, so it is the output that is full
             raise
         return _give_up_full_output()
-    return 0
 
 
-def _do(argv: list[str]) -> None:
+def _do(argv: list[str]) -> int:
+    """Do what the words say; the exit code, which is 0 unless it is that of a job elsewhere."""
     options = {OPTIONS[word] for word in argv if word in OPTIONS}
     words = [word for word in argv if word not in OPTIONS]
     if "--version" in options:
@@ -146,12 +156,65 @@ def _do(argv: list[str]) -> None:
         raise ConfigError(_unknown_verb(words[0]))
     elif "--help" in options:
         print(help_of(VERBS[words[0]]), end="")
+    elif words[0] == SUBMIT:
+        return _submit(words[1:], is_dry_run="--dry-run" in options)
     else:
         _do_verb(VERBS[words[0]], words[1:], is_dry_run="--dry-run" in options)
+    return 0
+
+
+def _submit(words: list[str], *, is_dry_run: bool) -> int:
+    from rayae import config
+    from rayae.settings import SubmitSettings
+    from rayae.verbs.submit import submit
+
+    own, rest = _own_words(words)
+    settings = config.load(SubmitSettings, own)
+    if not rest or rest[0] not in VERBS or rest[0] == SUBMIT:
+        others = ", ".join(name for name in VERBS if name != SUBMIT)
+        raise ConfigError(
+            f"submit needs the verb that is to be done, as `rayae submit score ...`; the verbs are {others}."
+        )
+    asked = _settings_of(VERBS[rest[0]], rest[1:])
+    if is_dry_run:
+        print(redacted(config.dump(asked)), end="")
+        return 0
+    return submit(settings, rest[0], asked)
+
+
+def _own_words(words: list[str]) -> tuple[list[str], list[str]]:
+    """The options of `submit` as its settings, and the words that are the job's; `--NAME=VALUE` is `--NAME VALUE`."""
+    from rayae import config
+    from rayae.settings import SubmitSettings
+
+    known, flags = config.known_fields(SubmitSettings), config.truth_values(SubmitSettings)
+    own, rest, left = list[str](), list[str](), iter(words)
+    for word in left:
+        name, has_value, value = word.partition("=")
+        key = name.removeprefix("--").replace("-", "_")
+        if not word.startswith("--") or key not in known:
+            rest.append(word)
+        elif has_value or key in flags:
+            own.append(f"{key}={value if has_value else 'true'}")
+        else:
+            own.append(f"{key}={next(left, '')}")
+    return own, rest
 
 
 def _do_verb(verb: Verb, words: list[str], *, is_dry_run: bool) -> None:
     from rayae import config  # here, as pydantic costs a quarter of a second that `rayae --help` need not pay
+
+    settings = _settings_of(verb, words)
+    if is_dry_run:
+        print(redacted(config.dump(settings)), end="")
+    else:
+        _reach_storage(settings)
+        verb.function()(settings)
+
+
+def _settings_of(verb: Verb, words: list[str]) -> "BaseModel":
+    """The settings that words ask of a verb; ConfigError for options that it does not have."""
+    from rayae import config
 
     flags = {f"--{key.replace('_', '-')}": key for key in config.truth_values(verb.settings_type())}
     for word in words:
@@ -162,12 +225,7 @@ def _do_verb(verb: Verb, words: list[str], *, is_dry_run: bool) -> None:
                 "and settings are given as key=value, without dashes."
             )
     words = [f"{flags[word]}=true" if word in flags else word for word in words]
-    settings = config.load(verb.settings_type(), words, first_word=verb.first_word)
-    if is_dry_run:
-        print(redacted(config.dump(settings)), end="")
-    else:
-        _reach_storage(settings)
-        verb.function()(settings)
+    return config.load(verb.settings_type(), words, first_word=verb.first_word)
 
 
 def _reach_storage(settings: "BaseModel") -> None:
@@ -203,6 +261,9 @@ def help_of(verb: Verb) -> str:
 
     first = f" [{verb.first_word.upper()}]" if verb.first_word else ""
     note = f"A bare first word is the same as {verb.first_word}=.\n" if verb.first_word else ""
+    if verb.name == SUBMIT:
+        first = " VERB [--address URL] [--detach]"
+        note = "Settings are those of VERB. The ones below are given with dashes: --stop-on-interrupt.\n"
     return f"""\
 rayae {verb.name}{first} [settings.yaml] [key.sub=value ...] [--dry-run]
 

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from rayae import storage
-from rayae.errors import RunError
+from rayae.errors import RunError, StorageError
 from rayae.filelist import RESULTS, FileList, ResultFile, merged
 from rayae.results import METADATA_KEY, SCHEMA_VERSION, ChunkSummary, chunk_name, summarise
 from rayae.run import CHUNKS, Run, read_ahead, read_chunk
@@ -63,9 +63,7 @@ def compact(run: Run, file_bytes: int, check: Callable[[], None], sorted_bytes: 
     clean(run)
     summaries = run.summaries()
     with tempfile.TemporaryDirectory(prefix="rayae-compact-") as folder:
-        cuts = _cuts(run, sorted_bytes)
-        with storage.explained("write", folder):  # the ends of the files too
-            spills = _deal(run, cuts, Path(folder))
+        spills = _deal(run, _cuts(run, sorted_bytes), Path(folder))
         files = _write(run, spills, file_bytes)
     if sum(file.rows for file in files) != run.rows:
         raise RunError(f"{run.uri} changed while it was compacted; run the same command again.")
@@ -121,6 +119,7 @@ def _deal(run: Run, cuts: Keys, folder: Path) -> list[Path]:
     """Deal the rows out into a temporary file for each space between cuts; the files, in the order of the cuts."""
     spills = [folder / f"{number}.arrows" for number in range(len(cuts) + 1)]
     with ExitStack() as opened, Progress("sort", run.rows, "rows") as progress:
+        opened.enter_context(_written(folder))  # ends after the writers, whose ends are written last
         writers: list[pa.RecordBatchStreamWriter] = []
         for table in _gathered(read_ahead(lambda uri: read_chunk(uri)[0], run.result_files())):
             keys = sort_keys(table)
@@ -133,6 +132,15 @@ def _deal(run: Run, cuts: Keys, folder: Path) -> list[Path]:
                     writer.write_table(in_order.slice(first, end - first))
             progress.advance(table.num_rows)
     return spills
+
+
+@contextlib.contextmanager
+def _written(folder: Path) -> Iterator[None]:
+    """StorageError for what the system says of writing; all else is raised as it is."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"cannot write {folder}: {error.strerror or error}.") from error
 
 
 def _gathered(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:

@@ -23,6 +23,8 @@ SettingsType = TypeVar("SettingsType", bound=BaseModel)
 DEEPEST_NESTING = 20
 COMMAND_LINE = "the command line"
 OVERRIDE = re.compile(r"([\w.-]+)=(.*)", re.DOTALL)
+ITEM_OF_TEXT = re.compile(r"""\s*(?:'([^']+)'|"([^"]+)"|([^,'"\[\]{}\s](?:[^,'"\[\]{}]*[^,'"\[\]{}\s])?))\s*(?:,|$)""")
+LIST_OF_TEXT = re.compile(rf"\[(?:{ITEM_OF_TEXT.pattern[:-7]},)*{ITEM_OF_TEXT.pattern[:-7]}\]")
 NULLS = ("", "~", "null", "Null", "NULL")
 WIDTH = 100
 NAMES_OF_TYPES = {"string": "text", "integer": "integer", "number": "number", "boolean": "true or false"}
@@ -271,8 +273,11 @@ def read_override(text: str, kinds: set[str], twice: dict[str, str], key: str) -
     try:
         value = read_yaml(text, twice, key)
     except yaml.YAMLError:  # as for patterns, since `*` and `?` mean something in YAML
-        is_list = text.startswith("[") and text.endswith("]")
-        return [item.strip().strip("'\"") for item in text[1:-1].split(",")] if is_list else text
+        if not text.startswith("[") or not text.endswith("]") or "][" in text:
+            return text
+        if LIST_OF_TEXT.fullmatch(text) is None:
+            raise
+        return [next(filter(None, item.groups())) for item in ITEM_OF_TEXT.finditer(text[1:-1])]
     return value if isinstance(value, list) else text
 
 

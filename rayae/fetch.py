@@ -77,7 +77,7 @@ class Refused(Exception):
         self, status: Status, sentence: str, size_bytes: int | None = None, again: Backoff | None = None
     ) -> None:
         super().__init__(sentence)
-        printable = "".join(c if c.isprintable() else " " for c in redacted(sentence))
+        printable = "".join(c if c.isprintable() else " " for c in redacted(sentence[: 4 * LONGEST_SENTENCE]))
         self.status, self.sentence = status, " ".join(printable.split())[:LONGEST_SENTENCE]
         self.size_bytes, self.again = size_bytes, again
 

@@ -62,6 +62,11 @@ class FileList:
     def rows(self) -> int:
         return sum(file.rows for file in self.files)
 
+    def lost(self, run: str) -> list[str]:
+        """Names of the files of the list that are no longer there."""
+        there = set(storage.list_names(storage.join(run, RESULTS)))
+        return [file.name for file in self.files if file.name not in there]
+
     def switch(self, run: str) -> bool:
         """Make it the list of a run; False when it has one already."""
         return storage.create(storage.join(run, FILES), (json.dumps(asdict(self)) + "\n").encode())

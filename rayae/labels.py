@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rayae import listing, manifest, storage, tables
+from rayae.archives import UNREADABLE
 from rayae.errors import DataError
 from rayae.listing import EVERYTHING, Stream, stream_images
 from rayae.manifest import write_manifest
@@ -21,7 +22,7 @@ LISTED = ("image_id", "uri", "size_bytes", "etag", "container", "place")
 """Columns that the listing fills in, and no labels may."""
 HOME = 0
 """The place of the CSV's own folder among those that its paths may be relative to."""
-IN_AN_ARCHIVE = r"(?i)/[^/]*\.(tar|zip|parquet|tiff?)!/((row|page)-[0-9]+(/|$))?"
+IN_AN_ARCHIVE = r"(?i)(/[^/]*\.(tar|zip|parquet|tiff?)!)+/((row|page)-[0-9]+(/|$))?"
 """Of a member's URI what is no folder: the archive, and the number of a row or page."""
 
 
@@ -73,12 +74,17 @@ class LabelledStream:
             check_splits(table, "the images")
             rows += table.num_rows
             yield table
-        passed_over, self.notes = self.stream.passed_over, [f"{rows:,} images listed"]
+        passed_over, self.notes = self.stream.passed_over.copy(), [f"{rows:,} images listed"]
+        unreadable = passed_over.pop(UNREADABLE, 0)
         if self.stream.archives:
             self.notes.append(f"{self.stream.members:,} of them come from {self.stream.archives:,} archive(s)")
         if passed_over:
             endings = ", ".join(f"{count} {ending}" for ending, count in passed_over.most_common(5))
             self.notes.append(f"{passed_over.total():,} other files passed over ({endings})")
+        if unreadable:
+            self.notes.append(
+                f"the own columns of {unreadable:,} row group(s) cannot be read, and are null: label, group"
+            )
         self.notes += self.labelling.notes()
 
     def _labelled(self) -> Iterator[pa.Table]:

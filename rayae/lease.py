@@ -23,6 +23,7 @@ from rayae.terminal import say, warn
 
 LEASE = "lease.json"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+GONE_SINCE = "another process, which has ended since"
 FAR_FUTURE = 2.0**40
 """Seconds since 1970 that no clock says."""
 Item = TypeVar("Item")
@@ -114,9 +115,10 @@ class Lease:
         if time.monotonic() - self.renewed > self.limits.void_s:
             self._renew()
         if self.taken_by is not None:
+            rest = "run the same command again" if self.taken_by is GONE_SINCE else "the other one does the rest"
             raise RunError(
                 f"{storage.parent(self.path)} was taken over by {self.taken_by}: this process had not renewed its "
-                f"lease for {self.limits.void_s:g} s. What it wrote is right and stays; the other one does the rest."
+                f"lease for {self.limits.void_s:g} s. What it wrote is right and stays; {rest}."
             )
 
     def guard(self, items: Iterable[Item]) -> Iterator[Item]:
@@ -154,7 +156,7 @@ class Lease:
             try:
                 found = storage.read_version(self.path)
                 if found is None and began - self.renewed > self.limits.void_s:
-                    self.taken_by = "another process, which has ended since"
+                    self.taken_by = GONE_SINCE
                     return False
                 if found is None:
                     storage.create(self.path, following.to_bytes())  # somebody has tidied up

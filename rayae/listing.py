@@ -115,7 +115,9 @@ class _Lookalikes:
         self.archives.update(pc.unique(containers.drop_null()).to_pylist())
         loose = table["uri"].filter(containers.is_null())
         odd = loose.filter(pc.match_substring(loose, INSIDE))
-        self.folders.update(uri.rpartition(INSIDE)[0] for uri in odd.to_pylist())
+        for uri in odd.to_pylist():
+            parts = uri.split(INSIDE)
+            self.folders.update(INSIDE.join(parts[:end]) for end in range(1, len(parts)))
 
     def refuse(self) -> None:
         """DataError when two images would have one name."""

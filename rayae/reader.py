@@ -13,7 +13,6 @@ The rules; each is held by a test in `test_reader.py`. What a single failed try 
 """
 
 import itertools
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -112,13 +111,16 @@ class Reader:
     def _fetch_with_patience(
         self, uri: str, part: Part, judge: Callable[[Answer], None], stop: threading.Event
     ) -> bytes:
-        throttle, started = throttle_of(place_of(uri), self.concurrency), math.inf
+        throttle, ends = throttle_of(place_of(uri), self.concurrency), 0.0
+        began = time.monotonic()
         for failures in itertools.count(1):
             try:
-                with throttle.turn(stop):
+                with throttle.turn(stop) as waited_s:
                     if stop.is_set():
                         raise Refused(Status.TIMEOUT, "The job ends; it was not asked for.")
-                    started = min(started, time.monotonic())  # waiting for one's turn is no fault of the image
+                    ends = (
+                        ends or began + self.deadline_s
+                    ) + waited_s  # waiting for one's turn is no fault of the image
                     return self._try(throttle, uri, part, judge)
             except Expired as expired:
                 if failures > TRIES_OF_CREDENTIALS:
@@ -130,10 +132,10 @@ class Reader:
                 if refused.again is None:
                     raise
                 wait_s = backoff_s(refused.again.base_s, refused.again.longest_s, failures - 1)
-                left_s = started + self.deadline_s - time.monotonic()
+                left_s = ends - time.monotonic()
                 if left_s <= 0 or stop.wait(min(wait_s, left_s)):
                     self._refuse_outage(throttle, uri, refused, stop)
-                    tries = f" (tried {failures} times in {time.monotonic() - started:.0f} s)" if failures > 1 else ""
+                    tries = f" (tried {failures} times in {time.monotonic() - began:.0f} s)" if failures > 1 else ""
                     raise Refused(refused.status, f"{refused.sentence.rstrip('.')}{tries}.") from None
         raise AssertionError("unreachable: the tries are counted without end")
 
@@ -154,23 +156,26 @@ class Reader:
         if is_web(uri):
             return  # there are many servers, and those that are gone must not end the job for the others
         seconds = throttle.silent_s()
-        if seconds >= self.deadline_s / 2 and not stop.is_set() and not self._answers(throttle, another_at(uri)):
+        if seconds >= self.deadline_s / 2 and not stop.is_set() and not self._answers(throttle, another_at(uri), stop):
             raise StorageError(
                 f"{place_of(uri)} has answered no request for {seconds:.0f} s. {refused.sentence} What is committed "
                 "stays; run the same command again when it answers."
             )
 
-    def _answers(self, throttle: Throttle, uri: str) -> bool:
-        """Whether storage says anything at all when it is asked for this; no body is taken."""
+    def _answers(self, throttle: Throttle, uri: str, stop: threading.Event) -> bool:
+        """Whether storage says anything at all when it is asked for this; no body is taken. Once `stop` is set: yes."""
 
         def enough(answer: Answer) -> None:
             raise Refused(Status.MISSING, "It answers.")
 
         try:
-            with throttle.turn():
-                self._try(throttle, uri, Part(length=1), enough)
+            with throttle.turn(stop):
+                if not stop.is_set():
+                    self._try(throttle, uri, Part(length=1), enough)
         except Refused as refused:
             return refused.again is None
+        except Expired:  # says storage
+            return True
         return True
 
     def _judge(self, answer: Answer, image: Image) -> None:

@@ -14,9 +14,14 @@ SECRET_NAMES = re.compile(
 STORAGE_NAMES = ("AWS_", "AZURE_", "GOOGLE_", "GCS_", "FSSPEC_")
 USERINFO = re.compile(r"\b(?P<scheme>\w+)://(?P<user>[^/\s]+)@(?=\[?[\w.:-]+)")
 SIGNED = re.compile(
-    r"(?i)([?&;#][^=&\s?]*(?:sig|token|secret|key|auth|passw|cred|policy|jwt|code)[^=&\s?]*?(?:=|%3d))[^&\s'\"#]+"
+    r"(?i)([?&;](?:x-amz-(?:signature|security-token|credential)|x-goog-(?:signature|credential)|signature|sig|token|"
+    r"awsaccesskeyid)=)[^&\s'\"#]+"
 )
-"""Parameters of a query whose names sound like a secret: those of presigned addresses of all clouds, and of APIs."""
+"""Signatures of presigned addresses, whatever they stand in."""
+ADDRESS = re.compile(r"https?://[^\s'\"]*")
+PARAMETER = re.compile(r"([?&;#])([^=&;#?%\s]{1,64})(=|%3[dD])([^&;#\s]+)")
+SOUNDS_SECRET = re.compile(r"(?i)sig|token|secret|key|auth|passw|cred|policy|jwt|code")
+"""What the names of parameters hold by which web servers let somebody in."""
 
 
 def redacted(text: str) -> str:
@@ -24,6 +29,7 @@ def redacted(text: str) -> str:
     for value in _secrets():
         text = text.replace(value, HIDDEN)
     text = SIGNED.sub(rf"\g<1>{HIDDEN}", text)
+    text = ADDRESS.sub(lambda found: PARAMETER.sub(_without_secret, found[0]), text)
     return USERINFO.sub(_without_password, text)
 
 
@@ -34,6 +40,10 @@ def kept(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: kept(inside) for key, inside in value.items()}
     return [kept(inside) for inside in value] if isinstance(value, list | tuple) else value
+
+
+def _without_secret(found: re.Match[str]) -> str:
+    return f"{found[1]}{found[2]}{found[3]}{HIDDEN}" if SOUNDS_SECRET.search(found[2]) else found[0]
 
 
 def _without_password(found: re.Match[str]) -> str:

@@ -212,17 +212,10 @@ class Run:
         present = [chunk for chunk in self.chunks if chunk_name(chunk.number) in names]
         return [(self.chunk_uri(chunk.number), chunk) for chunk in present], None
 
-    def lost_files(self) -> list[str]:
-        """Names of files that a compacted run lists and no longer has; nothing for a run of chunk files."""
-        listed = self.file_list()
-        if listed is None:
-            return []
-        there = set(storage.list_names(storage.join(self.uri, RESULTS)))
-        return [file.name for file in listed.files if file.name not in there]
-
     def refuse_lost_files(self) -> None:
         """RunError when a compacted run no longer has all its files: no chunk file is there to make them anew."""
-        lost = self.lost_files()
+        listed = self.file_list()
+        lost = [] if listed is None else listed.lost(self.uri)
         if lost:
             raise RunError(
                 f"{len(lost):,} file(s) of the compacted run {self.uri} are gone, the first is {RESULTS}/{lost[0]}; "

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rayae.errors import ConfigError
+from rayae.tables import WEB_QUERY
 
 HIDDEN = "hidden"
 NOT_SELECTED = "not selected"
@@ -105,7 +106,7 @@ def select(table: pa.Table, prefix: str, asked: Select, passed_over: Counter[str
 def has_ending(uris: pa.ChunkedArray, suffixes: frozenset[str]) -> pa.ChunkedArray:
     """Which URIs end so, in any case; a query on the web is no part of an ending."""
     if pc.any(pc.starts_with(uris, "http"), min_count=0).as_py():
-        uris = pc.replace_substring_regex(uris, r"(?s)^(https?://[^?#]*)[?#].*$", r"\1")
+        uris = pc.replace_substring_regex(uris, WEB_QUERY, r"\1")
     return pc.match_substring_regex(uris, _any_ending(suffixes))
 
 

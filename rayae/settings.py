@@ -297,6 +297,17 @@ class ReportSettings(RunVerbSettings):
     """Worst images that are shown with reconstruction and error map."""
 
 
+class SubmitSettings(Settings):
+    address: str | None = None
+    """The job server of the cluster, as `http://HEAD:8265`; default: that of RAY_ADDRESS."""
+    detach: bool = False
+    """Whether to return as soon as the job is submitted; the same command without it follows the job."""
+    stop_on_interrupt: bool = False
+    """Whether Ctrl-C stops the job; without it Ctrl-C ends the following alone."""
+    working_dir: str | None = None
+    """Folder or URI of code that is sent to the cluster, where rayae is not installed in its image."""
+
+
 class DemoSettings(Settings):
     out: str = "demo"
     """Folder for the manifest, the bundle, the run and the report."""

@@ -43,6 +43,7 @@ def sources_of(item: str, asked: Select, *, one_of_many: bool) -> list[Source]:
     """The sources that a word of `images=` names; ConfigError when there is nothing of that name."""
     if not item.strip():
         raise ConfigError("images= is empty; give a folder, a glob, a list or a manifest.")
+    item = storage.lower_scheme(item)
     if objects.is_object_store(item):
         found = _of_object_store(item, asked)
     elif web.is_web(item):
@@ -166,8 +167,8 @@ def _files(
 
     DataError for a compressed tar.
     """
-    if uris == [asked_for] and archives.is_compressed_tar(asked_for):
-        archives.refuse_compressed(asked_for)
+    for uri in filter(archives.is_compressed_tar, uris):
+        archives.refuse_compressed(uri)
     if suffix(asked_for) in TABLE_SUFFIXES:
         return _lists(uris, asked)
     above = storage.join(storage.parent(asked_for), "") if uris == [asked_for] else prefixes.base_of(asked_for)

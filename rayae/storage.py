@@ -53,15 +53,21 @@ def local_path(uri: str) -> str:
     return unquote(slash + path, errors="surrogateescape")
 
 
+def lower_scheme(uri: str) -> str:
+    """A URL with its scheme in small letters, as `S3://` means what `s3://` does; a path as it is."""
+    scheme, mark, rest = uri.partition("://")
+    return f"{scheme.lower()}{mark}{rest}" if mark else uri
+
+
 def canonical(uri: str) -> str:
     """The one form in which manifests hold a URI, whatever form it was given in; a key of an object as it stands.
 
     A local file is its absolute path, or a percent-encoded `file://` URI where the bytes of the path are not UTF-8 and
     no table could hold it.
     """
-    scheme, mark, rest = uri.partition("://")
-    found = absolute(uri) if is_local(uri) else f"{scheme.lower()}{mark}{rest}"
-    if not is_local(uri) and scheme.lower() not in fsspec.available_protocols():
+    found = absolute(uri) if is_local(uri) else lower_scheme(uri)
+    scheme = found.partition("://")[0].rpartition("::")[2]
+    if not is_local(uri) and scheme not in fsspec.available_protocols():
         raise ConfigError(
             f"{uri}: nobody knows how to read {scheme}://; s3, gs, az, https and file are known, and more."
         )

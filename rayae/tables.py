@@ -30,15 +30,17 @@ TABLE_ROWS = 65_536
 AS_IT_STANDS = r"^(s3|s3a|gs|gcs|az|abfs|abfss|https?)://"
 """URIs that need no look: a key may hold anything."""
 PLACE = r"^(tar|zip|row|page|damaged):[0-9]{1,18}(:.*)?$"
-FRACTIONS = "|".join(rf"[0-9]{{0,{15 - digits}}}\.[0-9]{{0,{digits}}}" for digits in range(16))
-KEPT_NUMBER = rf"(?i)^[+-]?(nan|inf|infinity|([0-9]{{1,15}}|{FRACTIONS})(e[+-]?[0-9]+)?|[0-9]{{1,18}})$"
+FRACTIONS = "|".join(rf"[0-9]{{0,{17 - digits}}}\.[0-9]{{0,{digits}}}" for digits in range(18))
+KEPT_NUMBER = rf"(?i)^[+-]?(nan|inf|infinity|([0-9]{{1,17}}|0?({FRACTIONS}))(e[+-]?[0-9]+)?|[0-9]{{1,18}})$"
 LEADING_ZERO = r"^[+-]?0[0-9]"
-"""What a number keeps: 18 digits of a whole one, 15 of others, and no zeros before the first."""
+"""What a number keeps: 18 digits of a whole one, the 17 that a float is written with, no zeros before the first."""
+WEB_QUERY = r"(?s)^(https?://[^?#]*)[?#].*$"
+"""A web address with a query or a fragment: what stands before it is the name of the file."""
 
 
 def suffix(uri: str) -> str:
     """The ending of a name with its dot, in small letters; empty when it has none. On the web a query is no part."""
-    path = re.split("[?#]", uri, maxsplit=1)[0] if uri.startswith(("http://", "https://")) else uri
+    path = re.sub(WEB_QUERY, r"\1", uri)
     return os.path.splitext(path.rsplit("/", 1)[-1])[1].lower()
 
 
@@ -154,10 +156,10 @@ def read_csv(uri: str) -> pa.Table:
     numbers = [
         name for name in header if pa.types.is_integer(table[name].type) or pa.types.is_floating(table[name].type)
     ]
-    if numbers:
-        as_text = _parsed(uri, data, numbers)
-        altered = [name for name in numbers if not _is_kept(as_text[name])]
-        table = _parsed(uri, data, [*text, *altered]) if altered else table
+    as_text = _parsed(uri, data, [*text, *numbers]) if numbers else table
+    for name in numbers:
+        if not _is_kept(as_text[name]):
+            table = table.set_column(table.column_names.index(name), name, as_text[name])
     return plain(table.rename_columns([name.strip() for name in header]), uri)
 
 

@@ -30,14 +30,15 @@ class Throttle:
         self._failed_since: float | None = None
 
     @contextmanager
-    def turn(self, stop: threading.Event | None = None) -> Iterator[None]:
-        """Wait for one's turn, and hold it; once `stop` is set nobody waits."""
+    def turn(self, stop: threading.Event | None = None) -> Iterator[float]:
+        """Wait for one's turn, and hold it; the seconds that were waited. Once `stop` is set nobody waits."""
+        began = time.monotonic()
         with self._changed:
             while self._under_way >= max(FEWEST, int(self.limit)) and not (stop and stop.is_set()):
                 self._changed.wait(SECONDS_BETWEEN_LOOKS)
             self._under_way += 1
         try:
-            yield
+            yield time.monotonic() - began
         finally:
             with self._changed:
                 self._under_way -= 1

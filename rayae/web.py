@@ -48,6 +48,7 @@ def get(
     end = "" if length is None else first + length - 1
     part = {} if length is None and not first else {"Range": f"bytes={first}-{end}"}
     headers = {"Accept-Encoding": "identity", **part}
+    until = time.monotonic() + timeout_s
     try:
         with _session().get(
             uri, headers=headers, stream=True, timeout=(min(CONNECT_S, timeout_s), timeout_s)
@@ -61,9 +62,11 @@ def get(
             if part and not answer.headers.get("Content-Range", "").startswith(f"bytes {first}-"):
                 raise Refusal(0, "", "The server gave another part of the file than was asked for.")
             judge(Answer(_whole_size(answer), bare_etag(answer.headers.get("ETag"))))
-            return _body(answer, length if most is None else most, time.monotonic() + timeout_s)
+            return _body(answer, length if most is None else most, until)
     except requests.TooManyRedirects:
         raise Refusal(404, "", "The server redirects without end.") from None
+    except requests.exceptions.InvalidHeader:
+        raise Refusal(0, "", "The server gave headers that contradict one another.") from None
     except NO_ADDRESS:
         raise Refusal(404, "", "This is no address of a file on the web.") from None
     except (requests.RequestException, HTTPError):

@@ -28,6 +28,7 @@ from rayae.archives import parquet, tar, zip
 from rayae.archives.cache import Cache, Shelf
 from rayae.archives.member import COMPRESSED, Fetch, Unreadable, bad_place, fields_of, member_tables
 from rayae.archives.pages import PAGED
+from rayae.archives.parquet import UNREADABLE
 from rayae.archives.tar import is_compressed_tar, refuse_compressed
 from rayae.errors import ConfigError
 from rayae.ranges import open_ranges
@@ -37,6 +38,7 @@ from rayae.tables import suffix
 __all__ = [
     "PAGED",
     "SUFFIXES",
+    "UNREADABLE",
     "Cache",
     "Shelf",
     "Unreadable",

@@ -15,6 +15,8 @@ from rayae.tables import suffix
 SMALLER_COPY, MASK = 1, 4
 """Bits of NewSubfileType: such a page is no picture of its own."""
 NO_PICTURE = "page that is a smaller copy or a mask"
+MOST_INFLATED = 256 * 1024**2
+"""Bytes of a TIFF in a ZIP archive above which it is not looked into: the reader would refuse it as too large."""
 PAGED = frozenset({".tif", ".tiff"})
 """Files with these endings may have several pages."""
 
@@ -47,12 +49,17 @@ def opened(ranges: Ranges, members: Iterable[Member], passed_over: Counter[str])
     A page that cannot be found is a row all the same: it is `truncated` when it is read.
     """
     for member in members:
-        pages = _pages_inside(ranges, member, passed_over) if suffix(member.name) in PAGED else []
-        if len(pages) <= 1:
+        pages = _pages_inside(ranges, member, passed_over) if _may_have_pages(member) else []
+        if pages in ([], [0]):
             yield member
             continue
         for number in pages:
             yield Member(f"{member.name}!/page-{number + 1}", member.size_bytes, f"page:{number}:{member.place}")
+
+
+def _may_have_pages(member: Member) -> bool:
+    is_whole = member.place.startswith("zip:")  # it is inflated to be looked into
+    return suffix(member.name) in PAGED and not (is_whole and (member.size_bytes or 0) > MOST_INFLATED)
 
 
 def _pages_inside(ranges: Ranges, member: Member, passed_over: Counter[str]) -> list[int]:

@@ -114,7 +114,7 @@ def _look(run: Run, seen: Seen) -> State:
     holder = holder_of(run.uri)
     driver, is_driven = told(holder, time.time())
     if listed is not None:
-        count, kept, lost = len(run.chunks), len(listed.files), len(run.lost_files())
+        count, kept, lost = len(run.chunks), len(listed.files), len(listed.lost(run.uri))
         return State(run, count, listed.summary, None, driver, is_driven, run.success(), kept, lost)
     done = [(chunk, files[name]) for chunk in run.chunks if (name := chunk_name(chunk.number)) in files]
 

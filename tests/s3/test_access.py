@@ -175,5 +175,5 @@ def test_the_rule_for_checksums_of_the_environment_is_kept(
 
 def test_an_address_where_nothing_answers_is_a_sentence(bundle: Path, tmp_path: Path) -> None:
     os.environ["AWS_ENDPOINT_URL"] = "http://127.0.0.1:9"
-    with pytest.raises(StorageError, match=r"^cannot read s3://bucket/key: "):
+    with pytest.raises(StorageError, match=r"^cannot read s3://bucket/key at http://127\.0\.0\.1:9: "):
         storage.read_tail("s3://bucket/key", 8)

@@ -149,6 +149,22 @@ def test_every_page_of_a_tiff_in_an_archive_is_an_image(tmp_path: Path, ending: 
 
 
 @pytest.mark.parametrize("ending", ["tar", "zip"])
+def test_a_smaller_copy_before_the_picture_is_never_taken_for_it(tmp_path: Path, ending: str) -> None:
+    data = bytearray(stack(2))
+    first = struct.unpack_from("<I", data, 4)[0]
+    tags = struct.unpack_from("<H", data, first)[0]
+    entries = [struct.unpack_from("<HHII", data, first + 2 + 12 * n) for n in range(tags)]
+    assert entries[0][0] > 254, "Pillow writes no NewSubfileType: the width stands in its place"
+    entries[-1:] = []
+    entries.insert(0, (254, 4, 1, 1))
+    for number, entry in enumerate(entries):
+        struct.pack_into("<HHII", data, first + 2 + 12 * number, *entry)
+    (tmp_path / "a.tif").write_bytes(data)
+    assert names(listed(tmp_path / "a.tif", pages=True)) == ["page-2"]
+    assert names(listed(packed(tmp_path / f"a.{ending}", {"b.tif": bytes(data)}), pages=True)) == ["b.tif!/page-2"]
+
+
+@pytest.mark.parametrize("ending", ["tar", "zip"])
 def test_a_page_of_a_tiff_in_an_archive_that_cannot_be_found_is_a_row(tmp_path: Path, ending: str) -> None:
     data = bytearray(stack(3))
     struct.pack_into("<I", data, directory_offsets(bytes(data))[2], 10**9)

@@ -177,18 +177,18 @@ def test_a_row_group_whose_other_columns_are_damaged_keeps_its_images_without_th
     assert requests.read(rows[13]) == b"x" * 2000
 
 
-def test_values_that_are_none_cost_their_row_group_its_own_columns(tmp_path: Path) -> None:
+def test_text_that_is_no_utf_8_costs_its_row_group_its_own_columns(tmp_path: Path) -> None:
     columns = {"jpg": [b"x"] * 4, "note": ["note 1", "note 2", "note 3", "note 4"]}
     path = write(tmp_path / "a.parquet", columns, row_group_size=2, compression="none", use_dictionary=False)
     path.write_bytes(path.read_bytes().replace(b"note 3", b"note \x80"))
     passed_over = Counter[str]()
     table = listed(path, passed_over)
     assert table["note"].to_pylist() == ["note 1", "note 2", None, None]
-    assert passed_over == {"row group whose own columns cannot be read": 1}
+    assert passed_over == {archives.UNREADABLE: 1}
     assert [Requests(path).read(row) for row in table.to_pylist()] == [b"x"] * 4
 
 
-def test_an_image_that_every_row_shares_takes_its_memory_once(tmp_path: Path) -> None:
+def test_a_large_image_that_every_row_shares_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
     image = pa.DictionaryArray.from_arrays(pa.array([0] * 300, pa.int32()), pa.array([bytes(20 << 20)]))
     path = tmp_path / "a.parquet"
     options = {"compression": "zstd", "dictionary_pagesize_limit": 1 << 30, "store_schema": False}

@@ -318,8 +318,16 @@ def test_a_selection_that_takes_nothing_is_refused(words: list[str], sentence: s
         ("[ab]*.png", "[ab]*.png"),
         ("*.png, *.jpg", "*.png, *.jpg"),
         ("[a, b]", ["a", "b"]),
+        ("['a,b.png', *.png]", ["a,b.png", "*.png"]),
+        ("[0-9][0-9]", "[0-9][0-9]"),
     ],
 )
 def test_a_list_of_patterns_needs_no_quotes(text: str, expected: str | list[str]) -> None:
     given = load(settings.IndexSettings, ["out=m.parquet", f"images={text}", f"select.exclude={text}"])
     assert (given.images, given.select.exclude) == (expected, expected)
+
+
+@pytest.mark.parametrize("text", ["[*.png, [x]]", "['*.png', '*.jpg]", "[*{a,b}]", "[*.png,,]"])
+def test_brackets_that_are_no_list_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="is not valid YAML"):
+        load(settings.IndexSettings, ["out=m.parquet", "images=/data", f"select.exclude={text}"])

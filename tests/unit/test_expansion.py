@@ -65,8 +65,8 @@ def test_the_notes_say_how_many_images_came_from_how_many_archives(folder: Path)
 
 
 def test_a_folder_that_is_called_as_an_archive_beside_it_is_refused(folder: Path) -> None:
-    (folder / "m.tar!").mkdir()
-    (folder / "m.tar!" / "2.png").write_bytes(PNG)
+    (folder / "m.tar!" / "d!").mkdir(parents=True)
+    (folder / "m.tar!" / "d!" / "2.png").write_bytes(PNG)
     with pytest.raises(DataError, match=rf"^images names the archive {folder}/m\.tar and a folder {folder}/m\.tar!: "):
         listing.list_images(str(folder))
 

@@ -299,6 +299,12 @@ def test_labels_that_stand_in_a_list_are_told(tmp_path: Path) -> None:
     assert notes[-1] == "labels: 2 1, 1 0; 0 of 3 mean normal (`good` or `normal`)"
 
 
+@pytest.mark.parametrize("name", ["good/x.tar!/a.png", "x.tar!/good/a.tif!/page-2", "good/x.tar!/a.tif!/page-2"])
+def test_members_and_pages_of_archives_are_labelled_by_folders_alone(name: str) -> None:
+    table = complete({"uri": [f"/d/{name}"]})
+    assert attach_labels(table, "folder", "/d")[0]["label"].to_pylist() == ["good"]
+
+
 def test_a_folder_that_ends_like_an_archive_is_but_a_folder(tmp_path: Path) -> None:
     for name in ("good/NG!/a.png", "scratch!/b.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -189,10 +189,10 @@ def test_storage_is_out_of_order_only_when_nothing_at_all_is_answered(
 
 def test_an_image_that_waits_for_its_turn_loses_no_time_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     keys = [f"image-{number}" for number in range(6)]
-    answers = {key: [slowly(0.2, status(500)), slowly(0.2, FINE)] for key in keys}
+    answers = {key: [slowly(0.1, status(500))] * 3 + [slowly(0.1, FINE)] for key in keys}  # 2.4 s one after the other
     with serving(answers) as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
-        reader = Reader(concurrency=1, deadline_s=2.0)
+        reader = Reader(concurrency=1, deadline_s=1.2)
         with ThreadPoolExecutor(6) as pool:
             found = list(pool.map(lambda key: reader.read(Image(f"s3://bucket/{key}")).status, keys))
     assert found == [Status.SCORED] * 6
@@ -296,6 +296,7 @@ def test_a_body_of_unknown_length_is_held_to_the_limit() -> None:
     ("answer", "expected", "sentence"),
     [
         (lambda handler: headers(handler, ("Location", "/x"), code=302), Status.MISSING, "redirects without end."),
+        (lambda handler: headers(handler, ("Content-Length", "5, 6")), Status.TIMEOUT, "headers that contradict"),
         (lambda handler: headers(handler, code=204), Status.EMPTY, "The file has no bytes."),
         (lambda handler: headers(handler, ("Content-Length", "0"), code=206), Status.TIMEOUT, "a part of the file"),
     ],

@@ -95,13 +95,22 @@ def test_silence_lasts_from_the_first_failure_to_the_next_answer() -> None:
     assert limit.silent_s() == 0
 
 
-def test_who_waits_for_a_turn_is_let_go_when_the_job_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(throttle, "SECONDS_BETWEEN_LOOKS", 0.02)
-    limit, stop = Throttle(1), threading.Event()
+def test_who_waits_for_a_turn_is_let_go_when_the_job_ends() -> None:
+    limit, stop, waited = Throttle(1), threading.Event(), list[float]()
+
+    def wait() -> None:
+        with limit.turn(stop) as waited_s:
+            waited.append(waited_s)
+
     with limit.turn():
-        threading.Timer(0.1, stop.set).start()
-        with limit.turn(stop):
-            assert stop.is_set()
+        waiting = threading.Thread(target=wait, daemon=True)
+        waiting.start()
+        time.sleep(0.1)
+        assert not waited
+        stop.set()
+        waiting.join(5)
+    assert waited
+    assert 0.1 <= waited[0] < 5
 
 
 def test_waits_grow_to_a_limit_and_differ() -> None:

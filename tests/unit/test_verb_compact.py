@@ -104,9 +104,7 @@ def test_rows_that_were_left_before_the_switch_are_nobodys(tmp_path: Path) -> No
     assert main(["verify", run.uri]) == 0
 
 
-def test_files_of_a_compacted_run_that_are_gone_are_told_by_every_verb(
-    run: Run, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_files_of_a_compacted_run_that_are_gone_are_told(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compact", run.uri]) == 0
     (file,) = Path(run.uri, "results").iterdir()
     file.unlink()

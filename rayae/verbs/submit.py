@@ -1,0 +1,84 @@
+"""`rayae submit`: another verb as a job on a cluster, followed to its end with the exit code of its driver."""
+
+import hashlib
+import json
+import shlex
+import sys
+from typing import Any
+
+from pydantic import BaseModel
+
+from rayae import access, storage
+from rayae.errors import ConfigError
+from rayae.settings import SubmitSettings
+from rayae.terminal import printable, say, warn
+
+WHERE = ("out", "run", "bundle")
+"""Settings that say what a job is about, the first one that is there: two jobs on one of them are one job."""
+
+
+def submit(settings: SubmitSettings, verb: str, asked: BaseModel) -> int:
+    """Submit a verb with its settings, or find the job that is under way with it; the exit code of the job.
+
+    With `detach` 0 as soon as it is submitted. Ctrl-C ends the following alone, and the job goes on; with
+    `stop_on_interrupt` it stops the job.
+    """
+    from rayae.on_ray import jobs
+
+    given = asked.model_dump(mode="json", exclude_unset=True)
+    _refuse_relative(verb, given)
+    entrypoint = shlex.join(["python", "-m", "rayae", verb, *words_of(given)])
+    client = jobs.job_server(settings.address)
+    job = jobs.Job(name_of(verb, given), entrypoint, access.in_use(), settings.working_dir)
+    submission_id, is_new = jobs.submit(client, job)
+    say(f"submitted: {submission_id}" if is_new else f"under way already: {submission_id} is followed")
+    if settings.detach:
+        say("the same command without --detach follows it")
+        return 0
+    try:
+        code = jobs.follow(client, submission_id, _show)
+    except KeyboardInterrupt:
+        if not settings.stop_on_interrupt:
+            warn(f"{submission_id} goes on; the same command follows it again")
+            raise
+        say(f"stopping {submission_id}")
+        jobs.stop(client, submission_id)
+        code = jobs.follow(client, submission_id, lambda text: None)
+    say(f"{submission_id}: {jobs.reason(client, submission_id)} (exit code {code})")
+    return code
+
+
+def name_of(verb: str, given: dict[str, Any]) -> str:
+    """The submission id of a job: its verb and a hash of what it is about."""
+    about = next((given[key] for key in WHERE if key in given), given)
+    return f"rayae-{verb}-{hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]}"
+
+
+def words_of(given: dict[str, Any], above: str = "") -> list[str]:
+    """Settings as the words of a command line, which `config.load` reads back to the same."""
+    words = []
+    for key, value in given.items():
+        if isinstance(value, dict) and value:
+            words += words_of(value, f"{above}{key}.")
+        else:
+            words.append(f"{above}{key}={value if isinstance(value, str) else json.dumps(value)}")
+    return words
+
+
+def _refuse_relative(verb: str, given: dict[str, Any]) -> None:
+    """ConfigError for a path that means something in this folder only: the job runs in another one."""
+    for key in ("images", "labels", *WHERE):
+        values = given.get(key)
+        for value in values if isinstance(values, list) else [values]:
+            if not isinstance(value, str) or (key, value) == ("labels", "folder"):
+                continue
+            if storage.is_local(value) and not value.startswith(("/", "~", "file:")):
+                raise ConfigError(
+                    f"{key}={value} of {verb} is relative to this folder, and the job runs in another; give the whole "
+                    "path, or a URL."
+                )
+
+
+def _show(text: str) -> None:
+    sys.stdout.write("".join(printable(line) for line in text.splitlines(keepends=True)))
+    sys.stdout.flush()
