@@ -88,6 +88,7 @@ def _join(address: str) -> None:
     say(f"joining the Ray cluster at {address}")
     try:
         _ask(address)
+        os.environ["RAY_OVERRIDE_JOB_RUNTIME_ENV"] = "1"  # else Ray refuses what `ray job submit` was given already
         ray.init(**_how())
     except (OSError, ValueError) as error:
         raise ClusterError(

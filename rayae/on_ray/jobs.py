@@ -1,10 +1,11 @@
 """Home of jobs on the job server of a cluster: submitted once, followed to their end, over every lost connection."""
 
 import asyncio
+import logging
 import re
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import aiohttp
@@ -30,17 +31,16 @@ class Job:
 
     name: str
     entrypoint: str
-    environment: Mapping[str, str] = field(default_factory=dict)
     working_dir: str | None = None
 
     def runtime_env(self) -> dict[str, Any]:
-        """What Ray prepares for the driver; credentials are no part of it."""
-        found: dict[str, Any] = {"env_vars": dict(self.environment)}
-        return found if self.working_dir is None else found | {"working_dir": self.working_dir}
+        """What Ray prepares for the driver: code. How storage is reached is the cluster's, or in the settings."""
+        return {} if self.working_dir is None else {"working_dir": self.working_dir}
 
 
 def job_server(address: str | None) -> JobSubmissionClient:
     """The client of a job server; ClusterError when nobody answers there, ConfigError when it wants another token."""
+    logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)  # it tells of each closed connection
     where = address or "the address in RAY_ADDRESS"
     try:
         return JobSubmissionClient(address)

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from rayae import access, storage
+from rayae import storage
 from rayae.errors import ConfigError
 from rayae.settings import SubmitSettings
 from rayae.terminal import printable, say, warn
@@ -29,7 +29,7 @@ def submit(settings: SubmitSettings, verb: str, asked: BaseModel) -> int:
     _refuse_relative(verb, given)
     entrypoint = shlex.join(["python", "-m", "rayae", verb, *words_of(given)])
     client = jobs.job_server(settings.address)
-    job = jobs.Job(name_of(verb, given), entrypoint, access.in_use(), settings.working_dir)
+    job = jobs.Job(name_of(verb, given), entrypoint, settings.working_dir)
     submission_id, is_new = jobs.submit(client, job)
     say(f"submitted: {submission_id}" if is_new else f"under way already: {submission_id} is followed")
     if settings.detach:

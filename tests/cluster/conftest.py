@@ -3,19 +3,19 @@
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import requests
 
+from tests.faults.processes import wait_for
+from tests.servers import free_port
+
+BIN = Path(sys.executable).parent
 TOKEN = "a-token-of-the-tests-that-opens-nothing-else"
-HEAD = """
-import sys, ray
-print(ray.init("local", num_cpus=4, include_dashboard=True, log_to_driver=False).dashboard_url, flush=True)
-sys.stdin.read()
-ray.shutdown()
-"""
 
 
 @dataclass(frozen=True)
@@ -28,20 +28,47 @@ class JobServer:
     def environment(self) -> dict[str, str]:
         return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
 
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {TOKEN}"}
+
 
 @pytest.fixture(scope="session")
-def job_server() -> Iterator[JobServer]:
-    """It lives as long as its standard input; jobs find the Python of the tests first on their path."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    own = {"PATH": path, "OMP_NUM_THREADS": "1", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
-    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | own
-    head = subprocess.Popen(
-        [sys.executable, "-c", HEAD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-    )
-    assert head.stdout is not None
-    assert head.stdin is not None
+def job_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobServer]:
+    """`ray start` with ports and a folder of its own, ended by its pid; jobs find the Python of the tests first."""
+    with tempfile.TemporaryDirectory(prefix="rh-") as folder:  # short, as sockets lie in it
+        names = ("dashboard-port", "dashboard-agent-listen-port", "ray-client-server-port", "metrics-export-port")
+        ports = {name: free_port() for name in names}
+        words = ["--head", "--block", "--num-cpus=4", "--port=0", "--include-dashboard=true", f"--temp-dir={folder}"]
+        log = tmp_path_factory.mktemp("head") / "log"
+        with log.open("wb") as output:
+            head = subprocess.Popen(
+                [str(BIN / "ray"), "start", *words, *(f"--{name}={port}" for name, port in ports.items())],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=_environment(),
+            )
+        server = JobServer(f"http://127.0.0.1:{ports['dashboard-port']}")
+        try:
+            wait_for(lambda: head.poll() is not None or _has_agent(server), f"a job server; see {log}")
+            assert head.poll() is None, log.read_text()
+            yield server
+        finally:
+            head.terminate()
+            head.wait(60)
+
+
+def _environment() -> dict[str, str]:
+    outside = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    own = {"PATH": os.pathsep.join([str(BIN), os.environ["PATH"]]), "OMP_NUM_THREADS": "1"}
+    return outside | own | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
+
+
+def _has_agent(server: JobServer) -> bool:
+    """Whether jobs are taken: the agent of the node comes some seconds after the server."""
     try:
-        yield JobServer(f"http://{head.stdout.readline().strip()}")
-    finally:
-        head.stdin.close()
-        head.wait(60)
+        answer = requests.get(f"{server.address}/api/component_activities", headers=server.headers, timeout=5)
+        nodes = requests.get(f"{server.address}/nodes?view=summary", headers=server.headers, timeout=5)
+    except requests.ConnectionError:
+        return False
+    return answer.ok and nodes.ok and bool(nodes.json()["data"]["summary"])

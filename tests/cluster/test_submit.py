@@ -54,7 +54,7 @@ def submit(server: JobServer, *words: str, env: Mapping[str, str] | None = None)
 
 def job(server: JobServer, name: str) -> dict[str, Any]:
     """What the job server knows of a job."""
-    answer = requests.get(f"{server.address}/api/jobs/{name}", headers={"Authorization": f"Bearer {TOKEN}"}, timeout=60)
+    answer = requests.get(f"{server.address}/api/jobs/{name}", headers=server.headers, timeout=60)
     answer.raise_for_status()
     found: dict[str, Any] = answer.json()
     return found
@@ -102,7 +102,7 @@ def test_a_job_under_way_is_followed_and_a_stopped_one_goes_on(
     follower = start(job_server, *asked, "--stop-on-interrupt")
     assert follower.stdout is not None
     assert follower.stdout.readline() == f"under way already: {name} is followed\n"
-    assert follower.stdout.readline() == "600 images listed\n", "the log from its beginning"
+    assert "600 images listed\n" in iter(follower.stdout.readline, ""), "the log from its beginning"
     follower.send_signal(signal.SIGINT)
     said = follower.communicate(timeout=PATIENCE_S)[0]
     assert follower.returncode == 143, said
@@ -143,5 +143,5 @@ def test_no_secret_goes_with_a_job(job_server: JobServer, few: Path, bundle: Pat
     code, said = submit(job_server, *score(few, bundle, out, "placement=inline"), env=env)
     assert code == 0, said
     found = job(job_server, name_of("score", {"out": str(out)}))
-    assert found["runtime_env"] == {"env_vars": {"AWS_REGION": "eu-north-1"}}
+    assert not found["runtime_env"]
     assert SECRET not in json.dumps(found) + said

@@ -24,7 +24,9 @@ def test_of_two_drivers_at_once_the_second_is_refused_and_told_who_holds_the_run
     one, other = tmp_path / "one", tmp_path / "other"
     front.set(delay_ms=300)
     first = start("score", *words, "reader.concurrency=1", log=one)
-    wait_for(lambda: "of 48 images to do, in 24 of 24 chunks" in one.read_text() or first.poll() is not None, "the first")
+    wait_for(
+        lambda: "of 48 images to do, in 24 of 24 chunks" in one.read_text() or first.poll() is not None, "the first"
+    )
     second = start("score", out, log=other)
     code = second.wait(PATIENCE_S)
     front.set()

@@ -59,7 +59,7 @@ def test_the_verbs_of_a_run_on_s3(
     words = [f"images={bucket.uri}/m.parquet", f"bundle={bundle}", f"out={out}", "placement=inline", "chunk_images=5"]
     assert main(["score", *words]) == 0
     assert main(["status", out]) == 0
-    assert "24 of 24 images in 5 of 5 chunks" in capsys.readouterr().out
+    assert "24 of 24 images to do, in 5 of 5 chunks" in capsys.readouterr().out
     assert main(["verify", out]) == 0
     assert main(["retry", out, "status=missing"]) == 0
     run = Run.open(out)
