@@ -5,6 +5,7 @@ Each command is a process of its own, as Ray decides once in a process how it sh
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -145,3 +146,16 @@ def test_no_secret_goes_with_a_job(job_server: JobServer, few: Path, bundle: Pat
     found = job(job_server, name_of("score", {"out": str(out)}))
     assert not found["runtime_env"]
     assert SECRET not in json.dumps(found) + said
+
+
+def test_what_a_job_was_given_by_ray_itself_is_no_hindrance(
+    job_server: JobServer, few: Path, bundle: Path, tmp_path: Path
+) -> None:
+    """Ray refuses a driver that names a variable which its job was submitted with, unless it is told otherwise."""
+    entrypoint = shlex.join(["python", "-m", "rayae", *score(few, bundle, tmp_path / "run")])
+    asked = {"entrypoint": entrypoint, "runtime_env": {"env_vars": {"AWS_REGION": "eu-north-1"}}}
+    answer = requests.post(f"{job_server.address}/api/jobs/", json=asked, headers=job_server.headers, timeout=60)
+    answer.raise_for_status()
+    name = answer.json()["submission_id"]
+    wait_for(lambda: job(job_server, name)["status"] in ("SUCCEEDED", "FAILED"), "its end")
+    assert job(job_server, name)["status"] == "SUCCEEDED", job(job_server, name)["message"]
