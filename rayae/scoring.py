@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from rayae import stopping, storage
 from rayae.bundle import Bundle
+from rayae.decoded import packed, unpacked
 from rayae.errors import ConfigError, RunError, TooManyFailures
 from rayae.loader import Loaded, Loader
 from rayae.manifest import Chunk
@@ -40,8 +41,8 @@ class ScoringPlan:
     """Statuses of failed images: of chunks whose files are there, only rows that have one of them are done again."""
 
 
-class ChunkScorer:
-    """A worker: holds the model, and does whole chunks one after the other."""
+class ChunkReader:
+    """A worker that fetches and decodes: holds what a plan says of the images."""
 
     def __init__(self, plan: ScoringPlan) -> None:
         bundle = Bundle.open(plan.bundle)
@@ -52,53 +53,89 @@ class ChunkScorer:
             raise RunError(f"{plan.run} was planned anew while it was scored; score into a new `out=`.")
         self.manifest = self.run.manifest
         self.loader = Loader(plan.reader, bundle.preprocess, plan.threads, isolated=plan.isolated)
+
+    def work(self, chunk: Chunk) -> "Work":
+        """What is to be done of a chunk: all its images, or those that are tried again."""
+        images = self.manifest.read(chunk.first, chunk.rows)
+        if not self.plan.retried:
+            return Work(images)
+        before, _ = read_chunk(self.run.chunk_uri(chunk.number))
+        failed = np.flatnonzero(pc.is_in(before["status"], pa.array(self.plan.retried)))
+        return Work(images.take(failed), before, failed)
+
+    def decode(self, chunk: Chunk) -> pa.Table:
+        """Fetch and decode what is to be done of a chunk, as one row of `decoded.SCHEMA`."""
+        images = self.work(chunk).images
+        with closing(self.loader.load(images)) as loading:
+            return packed(loading, images.num_rows, self.loader.preprocess)
+
+
+@dataclass(frozen=True)
+class Work:
+    """The manifest rows of a chunk that are to be done; when they are tried again, its result rows so far."""
+
+    images: pa.Table
+    before: pa.Table | None = None
+    failed: NDArray[np.int64] | None = None
+    """Where in the chunk the rows stand."""
+
+    def merged(self, done: pa.Table) -> pa.Table:
+        """All result rows of the chunk: those that were done, and the others as they were."""
+        if self.before is None or self.failed is None:
+            return done
+        places = np.arange(self.before.num_rows)
+        places[self.failed] = self.before.num_rows + np.arange(len(self.failed))
+        return pa.concat_tables([self.before, done]).take(places)
+
+
+class ChunkScorer:
+    """A worker: holds the model, and does whole chunks one after the other."""
+
+    def __init__(self, plan: ScoringPlan) -> None:
+        self.reader, bundle = ChunkReader(plan), Bundle.open(plan.bundle)
+        self.plan, self.run = plan, self.reader.run
         self.scorer = Scorer.open(bundle, plan.micro_batch)
         self.judge = Judge(bundle.primary_score, bundle.bundle_id, self.run.threshold, self.run.calibration)
 
     def __call__(self, chunk: Chunk) -> ChunkSummary:
         """Fetch, decode, score, flag and write one chunk; its file is there when this returns."""
-        images = self.manifest.read(chunk.first, chunk.rows)
-        if self.plan.retried:
-            return self._retry(chunk, images)
-        seconds: defaultdict[str, float] = defaultdict(float)
-        return self._write(chunk, result_table(images, self._score(images, seconds), self.judge), seconds)
+        work = self.reader.work(chunk)
+        with closing(self.reader.loader.load(work.images)) as loading:
+            return self._do(chunk, work, loading)
 
-    def _retry(self, chunk: Chunk, images: pa.Table) -> ChunkSummary:
-        """Do the failed rows of a chunk again, and write its file with all others as they were."""
-        uri = self.run.chunk_uri(chunk.number)
-        summary, (before, _) = self.run.summary_of(uri, chunk), read_chunk(uri)
-        failed = np.flatnonzero(pc.is_in(before["status"], pa.array(self.plan.retried)))
-        if not len(failed):
-            return summary
-        seconds = defaultdict(float, summary.seconds)
-        again = images.take(failed)
-        done = result_table(again, self._score(again, seconds), self.judge)
-        places = np.arange(chunk.rows)
-        places[failed] = chunk.rows + np.arange(len(failed))
-        return self._write(chunk, pa.concat_tables([before, done]).take(places), seconds)
+    def finish(self, chunk: Chunk, pictures: pa.Table) -> ChunkSummary:
+        """Score, flag and write a chunk whose pictures another process has fetched and decoded, by ChunkReader."""
+        return self._do(chunk, self.reader.work(chunk), unpacked(pictures, self.reader.loader.preprocess))
+
+    def _do(self, chunk: Chunk, work: Work, loading: Iterator[Loaded]) -> ChunkSummary:
+        former = None if work.before is None else self.run.summary_of(self.run.chunk_uri(chunk.number), chunk)
+        if former is not None and not work.images.num_rows:
+            return former
+        seconds = defaultdict(float, {} if former is None else former.seconds)
+        done = result_table(work.images, self._score(work.images, loading, seconds), self.judge)
+        return self._write(chunk, work.merged(done), seconds)
 
     def _write(self, chunk: Chunk, table: pa.Table, seconds: Mapping[str, float]) -> ChunkSummary:
         summary = summarise(chunk.number, table, seconds)
         storage.write_bytes(self.run.chunk_uri(chunk.number), chunk_bytes(table, summary, self.plan.fingerprint))
         return summary
 
-    def _score(self, images: pa.Table, seconds: defaultdict[str, float]) -> Outcome:
-        """Score in micro-batches while the next images are fetched and decoded in threads."""
+    def _score(self, images: pa.Table, loading: Iterator[Loaded], seconds: defaultdict[str, float]) -> Outcome:
+        """Score in micro-batches while the next images come: fetched and decoded in threads, or elsewhere before."""
         rows = _Rows(len(images), self.scorer.score_names)
         batch: list[tuple[int, NDArray[np.uint8]]] = []
-        with closing(self.loader.load(images)) as loading:
-            for row in range(len(images)):
-                started = time.perf_counter()
-                loaded = next(loading)
-                seconds["wait"] += time.perf_counter() - started
-                seconds["fetch"] += loaded.fetch_seconds
-                seconds["decode"] += loaded.decode_seconds
-                rows.add(row, loaded)
-                if loaded.picture.pixels is not None:
-                    batch.append((row, loaded.picture.pixels))
-                if batch and (len(batch) >= self.scorer.micro_batch or row == len(images) - 1):
-                    self._score_batch(batch, rows, seconds)
-                    batch.clear()
+        for row in range(len(images)):
+            started = time.perf_counter()
+            loaded = next(loading)
+            seconds["wait"] += time.perf_counter() - started
+            seconds["fetch"] += loaded.fetch_seconds
+            seconds["decode"] += loaded.decode_seconds
+            rows.add(row, loaded)
+            if loaded.picture.pixels is not None:
+                batch.append((row, loaded.picture.pixels))
+            if batch and (len(batch) >= self.scorer.micro_batch or row == len(images) - 1):
+                self._score_batch(batch, rows, seconds)
+                batch.clear()
         return rows.outcome()
 
     def _score_batch(
@@ -203,7 +240,8 @@ def score_inline(plan: ScoringPlan, run: Run, chunks: Iterable[Chunk]) -> Iterat
     suspect = run.died_over()
     scorer = ChunkScorer(plan)
     for chunk in chunks:
-        scorer.loader = replace(scorer.loader, isolated=plan.isolated or chunk.number == suspect)
+        reader = scorer.reader
+        reader.loader = replace(reader.loader, isolated=plan.isolated or chunk.number == suspect)
         with stopping.finished_first(), run.in_hand(chunk):
             summary = scorer(chunk)
         yield summary

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-Placement = Literal["together", "inline"]
+Placement = Literal["together", "apart", "inline"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 OpenFraction = Annotated[float, Field(gt=0, lt=1)]
 
@@ -86,6 +86,8 @@ class ResourceSettings(Settings):
     """CPUs that Ray sets aside for one worker."""
     gpus_per_worker: Annotated[float, Field(ge=0)] | None = None
     """GPUs for one worker, parts allowed; default: 1 where the cluster has a GPU, otherwise 0."""
+    decoders: Annotated[int, Field(gt=0)] | None = None
+    """With `placement=apart`: tasks of a CPU each that fetch and decode; default: all CPUs that the workers leave."""
 
 
 class PreprocessSettings(Settings):
@@ -176,7 +178,8 @@ class IndexSettings(Labelled):
 
 class RunnerSettings(VerbSettings):
     placement: Placement = "together"
-    """`together`: Ray actors, each with its device, do whole chunks; `inline`: this process, without Ray."""
+    """`together`: Ray actors, each with its device, do whole chunks; `apart`: tasks on CPUs fetch and decode for the
+    actors, which only score; `inline`: this process, without Ray."""
     workers: Annotated[int, Field(gt=0)] | None = None
     """Worker processes; default: one a GPU of the cluster, or without GPUs one a CPU of it."""
     resources: ResourceSettings = ResourceSettings()

@@ -146,13 +146,16 @@ def _resources() -> dict[str, float]:
     return have
 
 
-def plan_workers(count: int | None, cpus: float, gpus: float | None) -> Workers:
-    """The workers that were asked for, or as many as the cluster holds; ClusterError, with the sum, when it cannot."""
+def plan_workers(count: int | None, cpus: float, gpus: float | None, leaves: float = 0.0) -> Workers:
+    """The workers that were asked for, or as many as the cluster holds; ClusterError, with the sum, when it cannot.
+
+    When nobody says how many, a share `leaves` of the CPUs is left to others.
+    """
     have = _resources()
     have_cpus, have_gpus = have.get("CPU", 0.0), have.get("GPU", 0.0)
     gpus = (1.0 if have_gpus else 0.0) if gpus is None else gpus
     fit = int(min(have_cpus // cpus, have_gpus // gpus if gpus else float("inf")))
-    count = fit if count is None else count
+    count = max(1, min(fit, int(have_cpus * (1 - leaves) // cpus))) if count is None else count
     if count < 1 or count > fit:
         count = max(count, 1)
         raise ClusterError(
@@ -162,6 +165,22 @@ def plan_workers(count: int | None, cpus: float, gpus: float | None) -> Workers:
             "`resources.gpus_per_worker=`."
         )
     return Workers(count, cpus, gpus)
+
+
+def plan_decoders(workers: Workers, wanted: int | None) -> int:
+    """The tasks of a CPU each that fetch and decode beside the workers: as asked, or all CPUs that these leave.
+
+    ClusterError, with the sum, when the workers leave too few.
+    """
+    have, least = _resources().get("CPU", 0.0), wanted or 1
+    scoring = workers.count * workers.cpus
+    if have - scoring < least:
+        raise ClusterError(
+            f"with placement=apart the plan needs {workers.count} x {workers.cpus:g} CPUs for scoring and {least} for "
+            f"decoding = {scoring + least:g}; the cluster has {have:g}. Ask for fewer with `workers=` or "
+            "`resources.decoders=`, or for less with `resources.cpus_per_worker=`."
+        )
+    return wanted or int(have - scoring)
 
 
 def last_line(error: Exception) -> str:

@@ -1,36 +1,43 @@
 """Home of scoring on Ray Data: the table of chunks, streamed through a pool of actors that each do whole chunks."""
 
+import functools
 import os
 import traceback
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 import ray
 import ray.data
-from ray.data import ActorPoolStrategy, DataContext, Dataset
+from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
 from ray.exceptions import RayError
 from ray.util.annotations import RayDeprecationWarning
 
+from rayae import decoded
 from rayae.errors import ClusterError, RayaeError
 from rayae.manifest import Chunk
 from rayae.on_ray.cluster import Workers, last_line, refusal
 from rayae.results import ChunkSummary
 from rayae.run import Run
 from rayae.scorer import is_broken_device
-from rayae.scoring import ChunkScorer, ScoringPlan
+from rayae.scoring import ChunkReader, ChunkScorer, ScoringPlan
 from rayae.terminal import warn
 
 TRIES_A_CHUNK = 3
 BOUNDED_RETRIES: dict[str, Any] = {"max_restarts": -1, "max_task_retries": TRIES_A_CHUNK - 1}
 """Dead actors are replaced for ever, but no chunk is tried for ever, as it is by Ray Data's default. There is no other
 way to say so: Ray 2.60 calls these arguments deprecated and names no successor."""
+BOUNDED_TASKS: dict[str, Any] = {"max_retries": TRIES_A_CHUNK - 1}
 FORGIVEN_CHUNKS = 16
 """Chunks that may kill their worker at every try before the others, too, are done with care."""
 TOLD = pa.schema([(name, pa.string()) for name in ("summary", "refused_by", "refusal", "bug")])
 """What an actor tells of a chunk: its summary; or the class and the sentence of a RayaeError; or a traceback."""
+
+REFUSED = ("refused_by", "refusal", "bug")
+CHUNK = ("number", "first", "rows")
 
 
 class ScoringActor:
@@ -45,12 +52,17 @@ class ScoringActor:
         self.scorer: ChunkScorer | None = None
 
     def __call__(self, rows: pa.Table) -> pa.Table:
-        return pa.Table.from_pylist([self.tell(Chunk(**row)) for row in rows.to_pylist()], schema=TOLD)
+        return pa.Table.from_pylist([self.tell(rows.slice(row, 1)) for row in range(rows.num_rows)], schema=TOLD)
 
-    def tell(self, chunk: Chunk) -> dict[str, str]:
-        """Do a chunk, and say what became of it."""
+    def tell(self, row: pa.Table) -> dict[str, str | None]:
+        """Do the chunk of a row, and say what became of it."""
+        if "refusal" in row.column_names:
+            said: dict[str, str | None] = row.select(REFUSED).to_pylist()[0]
+            if any(value is not None for value in said.values()):
+                return said  # by whoever decoded it
+        (chunk,) = (Chunk(**one) for one in row.select(CHUNK).to_pylist())
         try:
-            return {"summary": self.score(chunk).to_json()}
+            return {"summary": self.score(chunk, row).to_json()}
         except RayaeError as error:
             return {"refused_by": type(error).__name__, "refusal": str(error)}
         except Exception as error:  # noqa: BLE001 (the driver raises it, with this traceback)
@@ -59,15 +71,39 @@ class ScoringActor:
                 os._exit(1)  # every further chunk would fail here; Ray starts another worker and tries this one again
             return {"bug": traceback.format_exc()}
 
-    def score(self, chunk: Chunk) -> ChunkSummary:
-        """Do a chunk."""
+    def score(self, chunk: Chunk, row: pa.Table) -> ChunkSummary:
+        """Do a chunk, or what is left of it when its pixels stand in the row."""
         if self.scorer is None:
             self.scorer = ChunkScorer(self.plan)
-        return self.scorer(chunk)
+        return self.scorer.finish(chunk, row) if "pixels" in row.column_names else self.scorer(chunk)
 
 
-def score_on_ray(plan: ScoringPlan, run: Run, chunks: list[Chunk], workers: Workers) -> Iterator[ChunkSummary]:
+@functools.lru_cache(maxsize=2)
+def _reader_of(plan: ScoringPlan) -> ChunkReader:
+    """The reader of this process: tasks come one after the other to the same."""
+    return ChunkReader(plan)
+
+
+def decode_chunks(rows: pa.Table, plan: ScoringPlan) -> pa.Table:
+    """A Ray Data step: a row of the chunk table in; out the same with the columns of `decoded.SCHEMA` and REFUSED."""
+    (chunk,) = (Chunk(**row) for row in rows.to_pylist())
+    pictures, refused = decoded.NOTHING, dict[str, str]()
+    try:
+        pictures = _reader_of(plan).decode(chunk)
+    except RayaeError as error:
+        refused = {"refused_by": type(error).__name__, "refusal": str(error)}
+    except Exception:  # noqa: BLE001 (the driver raises it, with this traceback)
+        refused = {"bug": traceback.format_exc()}
+    told = pa.Table.from_pylist([refused], schema=pa.schema([TOLD.field(name) for name in REFUSED]))
+    return pa.table({name: table[name] for table in (rows, pictures, told) for name in table.column_names})
+
+
+def score_on_ray(
+    plan: ScoringPlan, run: Run, chunks: list[Chunk], workers: Workers, decoders: int = 0
+) -> Iterator[ChunkSummary]:
     """Score chunks on the cluster, as they finish. What kills its worker each time is decoded in isolation.
+
+    With `decoders` so many tasks fetch and decode, a CPU each, and the workers only score.
 
     Raises the RayaeErrors of the workers; ClusterError when workers die in isolation, too; RuntimeError, with the
     worker's traceback, for a bug.
@@ -76,7 +112,7 @@ def score_on_ray(plan: ScoringPlan, run: Run, chunks: list[Chunk], workers: Work
     dead_nodes = -1
     while again and dead_nodes != (dead_nodes := _dead_nodes()):  # chunks of a node that died are not to blame
         try:
-            for summary in _stream(plan, again, workers, forgiven=FORGIVEN_CHUNKS):
+            for summary in _stream(plan, again, workers, decoders, forgiven=FORGIVEN_CHUNKS):
                 done.add(summary.chunk)
                 yield summary
         except RayError as error:
@@ -87,7 +123,7 @@ def score_on_ray(plan: ScoringPlan, run: Run, chunks: list[Chunk], workers: Work
         return
     warn(f"{gave_up}{len(again)} chunk(s) are done again with care, decoded in child processes")
     try:
-        yield from _stream(replace(plan, isolated=True), again, workers, forgiven=0)
+        yield from _stream(replace(plan, isolated=True), again, workers, decoders, forgiven=0)
     except RayError as error:
         raise ClusterError(
             f"the workers failed more often than is forgiven: {last_line(error)}. "
@@ -99,20 +135,35 @@ def _dead_nodes() -> int:
     return sum(not node["Alive"] for node in ray.nodes())  # type: ignore[no-untyped-call]
 
 
-def _stream(plan: ScoringPlan, chunks: list[Chunk], workers: Workers, forgiven: int) -> Iterator[ChunkSummary]:
-    for row in _dataset(plan, chunks, workers, forgiven).iter_rows():
+def _stream(
+    plan: ScoringPlan, chunks: list[Chunk], workers: Workers, decoders: int, forgiven: int
+) -> Iterator[ChunkSummary]:
+    for row in _dataset(plan, chunks, workers, decoders, forgiven).iter_rows():
         yield _summary(row)
 
 
-def _dataset(plan: ScoringPlan, chunks: list[Chunk], workers: Workers, forgiven: int) -> Dataset:
-    """The table of chunks, and what the actors tell of each; it keeps the context that it is made in."""
+def _dataset(plan: ScoringPlan, chunks: list[Chunk], workers: Workers, decoders: int, forgiven: int) -> Dataset:
+    """The table of chunks, and what the actors tell of each; it keeps the context that it is made in.
+
+    Ray Data does not fuse the two steps, with GPUs or without, since they are tried again in different ways.
+    """
     table = [pa.table({"number": [c.number], "first": [c.first], "rows": [c.rows]}) for c in chunks]
     context = DataContext.get_current().copy()
     context.enable_progress_bars = False
     context.max_errored_blocks = forgiven
     with DataContext.current(context), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated", RayDeprecationWarning)
-        return ray.data.from_arrow(table).map_batches(
+        rows: Dataset = ray.data.from_arrow(table)
+        if decoders:
+            rows = rows.map_batches(
+                partial(decode_chunks, plan=plan),
+                batch_size=None,
+                batch_format="pyarrow",
+                compute=TaskPoolStrategy(size=min(decoders, len(chunks))),
+                num_cpus=1,
+                **BOUNDED_TASKS,
+            )
+        return rows.map_batches(
             ScoringActor,
             fn_constructor_args=(plan,),
             batch_size=None,

@@ -13,6 +13,7 @@ from rayae import results, storage
 from rayae.access import Access
 from rayae.bundle import Bundle
 from rayae.comparison import changes
+from rayae.decoded import refuse_large_chunks
 from rayae.errors import ConfigError, RunError, TooManyFailures
 from rayae.filelist import RESULTS
 from rayae.lease import LEASE, Lease, held
@@ -26,6 +27,8 @@ from rayae.settings import RunnerSettings, ScoreSettings
 from rayae.terminal import say, show_table, warn
 from rayae.verbs.index import listed, write_listed
 
+LEFT_TO_DECODERS = 0.5
+"""Share of the CPUs that scoring leaves to decoding when nobody says: on GPUs the workers take fewer anyway."""
 Asked = TypeVar("Asked", bound=RunnerSettings)
 OF_NO_RUN_YET = frozenset({MANIFEST, CALIBRATION, CHUNKS, SUCCESS, LEASE})
 """What a driver that was killed while it planned leaves behind; a run may begin beside it."""
@@ -112,12 +115,18 @@ def summaries_of(plan: ScoringPlan, run: Run, left: list[Chunk], settings: Runne
     """Do chunks where the settings say, and tell of each as it is done."""
     if settings.placement == "inline":
         return score_inline(plan, run, left)
-    from rayae.on_ray.cluster import connect, plan_workers
+    from rayae.on_ray.cluster import connect, plan_decoders, plan_workers
     from rayae.on_ray.score import score_on_ray
 
-    connect(math.ceil((settings.workers or 1) * settings.resources.cpus_per_worker))
-    workers = plan_workers(settings.workers, settings.resources.cpus_per_worker, settings.resources.gpus_per_worker)
-    return score_on_ray(replace(plan, reader=reader_of(settings, workers.count)), run, left, workers)
+    asked, is_apart = settings.resources, settings.placement == "apart"
+    if is_apart:
+        refuse_large_chunks(max(chunk.rows for chunk in left), Bundle.open(plan.bundle).preprocess)
+    decoders = (asked.decoders or 1) if is_apart else 0
+    connect(math.ceil((settings.workers or 1) * asked.cpus_per_worker) + decoders)
+    workers = plan_workers(settings.workers, asked.cpus_per_worker, asked.gpus_per_worker, LEFT_TO_DECODERS * is_apart)
+    decoders = plan_decoders(workers, asked.decoders) if is_apart else 0
+    reader = reader_of(settings, decoders or workers.count)
+    return score_on_ray(replace(plan, reader=reader), run, left, workers, decoders)
 
 
 def reader_of(settings: RunnerSettings, workers: int = 1) -> Reader:

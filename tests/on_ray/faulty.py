@@ -14,36 +14,36 @@ KILLERS = (0, 4)
 class Mortal(ScoringActor):
     """Dies of two chunks unless they are decoded in isolation."""
 
-    def score(self, chunk):
+    def score(self, chunk, row):
         if chunk.number in KILLERS and not self.plan.isolated:
             os._exit(1)
-        return super().score(chunk)
+        return super().score(chunk, row)
 
 
 class Doomed(ScoringActor):
     """Dies of two chunks whatever is done."""
 
-    def score(self, chunk):
+    def score(self, chunk, row):
         if chunk.number in KILLERS:
             os._exit(1)
-        return super().score(chunk)
+        return super().score(chunk, row)
 
 
 class Buggy(ScoringActor):
-    def score(self, chunk):
+    def score(self, chunk, row):
         raise ZeroDivisionError("a bug in an actor")
 
 
 class Refusing(ScoringActor):
-    def score(self, chunk):
+    def score(self, chunk, row):
         raise ConfigError("this was asked wrongly.")
 
 
 class LosesItsDevice(ScoringActor):
     """Once, as a GPU does: from then on every chunk of this process would fail."""
 
-    def score(self, chunk):
-        summary = super().score(chunk)
+    def score(self, chunk, row):
+        summary = super().score(chunk, row)
         lost = Path(self.plan.run) / "device_was_lost"
         if self.__dict__.get("is_lost") or not lost.exists():
             self.is_lost = True

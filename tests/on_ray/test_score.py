@@ -31,6 +31,67 @@ def test_actors_write_the_rows_that_one_process_writes(pictures: Path, bundle: P
         np.testing.assert_allclose(together[name].to_numpy(), alone[name].to_numpy(), rtol=2e-2, atol=1e-6)
 
 
+def test_decoding_apart_writes_the_rows_that_actors_write_together(
+    pictures: Path, bundle: Path, tmp_path: Path
+) -> None:
+    (pictures_and_more := tmp_path / "images").mkdir()
+    for path in sorted(pictures.rglob("*.png")):
+        (pictures_and_more / path.name).hardlink_to(path)
+    (pictures_and_more / "empty.png").touch()
+    (pictures_and_more / "html.png").write_bytes(b"<html>")
+    together = scored(pictures_and_more, bundle, tmp_path / "together", "workers=2", "chunk_images=50")
+    asked = ["placement=apart", "workers=2", "resources.decoders=3", "chunk_images=50"]
+    assert scored(pictures_and_more, bundle, tmp_path / "apart", *asked).equals(together)
+    summaries = Run.open(str(tmp_path / "apart")).summaries()
+    assert all(summary.seconds["decode"] > 0 for summary in summaries)
+
+
+def test_a_retry_apart_mends_what_came_late(pictures: Path, bundle: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    shutil.copytree(pictures, folder)
+    late = sorted(folder.rglob("*.png"))[7:200:9]
+    kept = {path: path.read_bytes() for path in late}
+    manifest = tmp_path / "m.parquet"
+    assert main(["index", str(folder), f"out={manifest}"]) == 0
+    whole = scored(folder, bundle, tmp_path / "whole", "workers=1")
+    for path in late:
+        path.rename(path.with_suffix(".away"))
+    broken = scored(manifest, bundle, tmp_path / "run", "workers=1", "max_failed_fraction=1", "placement=apart")
+    assert broken["status"].to_pylist().count("missing") == len(kept)
+    for path in late:
+        path.with_suffix(".away").rename(path)
+    assert main(["retry", str(tmp_path / "run"), "status=missing"]) == 0
+    assert main(["verify", str(tmp_path / "run")]) == 0
+    assert Run.open(str(tmp_path / "run")).results()["score"].equals(whole["score"])
+
+
+def test_what_the_decoding_tasks_are_refused_is_one_sentence_here(
+    bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "list.csv").write_text("uri,container,place\na.png,/a.tar,tar:5:x\n")
+    words = [f"images={tmp_path / 'list.csv'}", f"bundle={bundle}", f"out={tmp_path / 'run'}", "workers=1"]
+    assert main(["score", *words, "placement=apart"]) == 1
+    said = capfd.readouterr().err
+    assert said == (
+        "error: the manifest has place='tar:5:x', which is no place in an archive; write it with `rayae index`.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["workers=6"], "the plan needs 6 x 1 CPUs for scoring and 1 for decoding = 7; the cluster has 6."),
+        (["workers=2", "resources.decoders=5"], "2 x 1 CPUs for scoring and 5 for decoding = 7; the cluster has 6."),
+    ],
+)
+def test_a_plan_apart_that_does_not_fit_is_refused_with_the_sum(
+    pictures: Path, bundle: Path, tmp_path: Path, words: list[str], sentence: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    asked = [f"images={pictures}", f"bundle={bundle}", f"out={tmp_path / 'run'}", "placement=apart", *words]
+    assert main(["score", *asked]) == 1
+    assert sentence in capfd.readouterr().err
+
+
 def test_a_second_run_touches_nothing(
     pictures: Path, bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

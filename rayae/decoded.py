@@ -1,0 +1,92 @@
+"""Home of a chunk's pictures on their way from the process that decodes them to the one that scores them.
+
+One row of a table a chunk: all pixels as one value, whose bytes are used where they lie, and what became of each image.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from rayae.errors import ConfigError
+from rayae.loader import Loaded
+from rayae.preprocess import Picture, Preprocess
+from rayae.results import Status
+
+MOST_BYTES = 1024**3
+"""Pixels of one chunk: a process holds them whole, and Ray's object store some of them."""
+SCHEMA = pa.schema([("pixels", pa.large_binary()), ("images", pa.string())])
+NOTHING = pa.Table.from_pylist([{}], schema=SCHEMA)
+"""One row without pictures."""
+
+
+def refuse_large_chunks(rows: int, preprocess: Preprocess) -> None:
+    """ConfigError, with the sum, when the pixels of a chunk of so many rows do not fit into one value."""
+    shape = (preprocess.height, preprocess.width, preprocess.channels)
+    picture_bytes = math.prod(shape)
+    if rows * picture_bytes > MOST_BYTES:
+        raise ConfigError(
+            f"a chunk has {rows:,} pictures of {' x '.join(map(str, shape))} bytes = "
+            f"{rows * picture_bytes / 1024**3:.1f} GiB, and with placement=apart at most {MOST_BYTES // 1024**3} GiB "
+            "go from one process to another; score with placement=together, or into a new `out=` with "
+            f"chunk_images={MOST_BYTES // picture_bytes}."
+        )
+
+
+def packed(loaded: Iterable[Loaded], rows: int, preprocess: Preprocess) -> pa.Table:
+    """The pictures of a chunk of so many rows, as one row of SCHEMA."""
+    shape = (preprocess.height, preprocess.width, preprocess.channels)
+    pixels = np.empty((rows, *shape), dtype=np.uint8)
+    images, there = list[dict[str, Any]](), 0
+    for one in loaded:
+        images.append(asdict(_Image.of(one)))
+        if one.picture.pixels is not None:
+            pixels[there] = one.picture.pixels
+            there += 1
+    return pa.table([_one_value(pixels[:there]), pa.array([json.dumps(images)])], schema=SCHEMA)
+
+
+def _one_value(pixels: NDArray[np.uint8]) -> pa.Array:
+    """An array of one value, which is the memory of the pixels itself."""
+    ends = np.array([0, pixels.nbytes], dtype=np.int64)
+    return pa.Array.from_buffers(
+        pa.large_binary(), 1, [None, pa.py_buffer(ends), pa.py_buffer(pixels.reshape(-1).data)]
+    )
+
+
+def unpacked(table: pa.Table, preprocess: Preprocess) -> Iterator[Loaded]:
+    """The images of a chunk again, in their order, with pixels that lie in the memory of the table."""
+    shape = (preprocess.height, preprocess.width, preprocess.channels)
+    pixels = np.frombuffer(table["pixels"][0].as_buffer(), dtype=np.uint8).reshape(-1, *shape)
+    left = iter(pixels)
+    for about in json.loads(table["images"][0].as_py()):
+        image = _Image(**about)
+        yield image.loaded(next(left) if image.status == Status.SCORED else None)
+
+
+@dataclass(frozen=True)
+class _Image:
+    """What became of one image, but for its pixels."""
+
+    status: str
+    error: str | None
+    width: int | None
+    height: int | None
+    size_bytes: int | None
+    fetch_seconds: float
+    decode_seconds: float
+
+    @classmethod
+    def of(cls, one: Loaded) -> "_Image":
+        picture = one.picture
+        seen = (str(picture.status), picture.error, picture.width, picture.height, one.size_bytes)
+        return cls(*seen, one.fetch_seconds, one.decode_seconds)
+
+    def loaded(self, pixels: NDArray[np.uint8] | None) -> Loaded:
+        picture = Picture(pixels, Status(self.status), self.error, self.width, self.height)
+        return Loaded(picture, self.size_bytes, None, self.fetch_seconds, self.decode_seconds)
