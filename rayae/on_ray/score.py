@@ -145,7 +145,8 @@ def _stream(
 def _dataset(plan: ScoringPlan, chunks: list[Chunk], workers: Workers, decoders: int, forgiven: int) -> Dataset:
     """The table of chunks, and what the actors tell of each; it keeps the context that it is made in.
 
-    Ray Data does not fuse the two steps, with GPUs or without, since they are tried again in different ways.
+    A row is a batch: Ray Data wants a size said where there are GPUs. It does not fuse the two steps, with GPUs or
+    without, since they are tried again in different ways.
     """
     table = [pa.table({"number": [c.number], "first": [c.first], "rows": [c.rows]}) for c in chunks]
     context = DataContext.get_current().copy()
@@ -157,7 +158,7 @@ def _dataset(plan: ScoringPlan, chunks: list[Chunk], workers: Workers, decoders:
         if decoders:
             rows = rows.map_batches(
                 partial(decode_chunks, plan=plan),
-                batch_size=None,
+                batch_size=1,
                 batch_format="pyarrow",
                 compute=TaskPoolStrategy(size=min(decoders, len(chunks))),
                 num_cpus=1,
@@ -166,7 +167,7 @@ def _dataset(plan: ScoringPlan, chunks: list[Chunk], workers: Workers, decoders:
         return rows.map_batches(
             ScoringActor,
             fn_constructor_args=(plan,),
-            batch_size=None,
+            batch_size=1,
             batch_format="pyarrow",
             compute=ActorPoolStrategy(size=min(workers.count, len(chunks))),
             num_cpus=workers.cpus,

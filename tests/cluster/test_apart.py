@@ -1,0 +1,46 @@
+"""Decoding apart from scoring, on nodes of their own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rayae.cli import main
+from rayae.run import Run
+from tests.faults.processes import PATIENCE_S
+
+
+def on_nodes(*words: str) -> "subprocess.CompletedProcess[str]":
+    """In a process of its own, since the Ray cluster of a process is one."""
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    return subprocess.run(
+        [sys.executable, "-m", "tests.cluster.gpu_node", *words],
+        cwd=Path(__file__).parents[2],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+    )
+
+
+@pytest.mark.parametrize("placement", ["apart", "together"])
+def test_a_gpu_node_scores_and_a_cpu_node_may_decode_for_it(
+    pictures: Path, bundle: Path, tmp_path: Path, placement: str
+) -> None:
+    asked = ["score", f"images={pictures}", f"bundle={bundle}", "chunk_images=40"]
+    done = on_nodes(*asked, f"out={tmp_path / 'run'}", f"placement={placement}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert main(["verify", str(tmp_path / "run")]) == 0
+    assert main([*asked, f"out={tmp_path / 'alone'}", "placement=inline"]) == 0
+    found, alone = (Run.open(str(tmp_path / name)).results().to_pandas() for name in ("run", "alone"))
+    assert found[["image_id", "uri", "status"]].equals(alone[["image_id", "uri", "status"]])
+    assert (found["score"] - alone["score"]).abs().max() < 1e-4
+
+
+def test_more_decoders_than_cpus_are_refused_with_the_sum(pictures: Path, bundle: Path, tmp_path: Path) -> None:
+    asked = ["score", f"images={pictures}", f"bundle={bundle}", f"out={tmp_path / 'run'}", "placement=apart"]
+    done = on_nodes(*asked, "resources.decoders=3")
+    assert done.returncode == 1, done.stdout
+    assert "the plan needs 1 x 1 CPUs for scoring and 3 for decoding = 4; the cluster has 3." in done.stderr
