@@ -1,6 +1,7 @@
 """Home of a chunk's pictures on their way from the process that decodes them to the one that scores them.
 
-One row of a table a chunk: all pixels as one value, whose bytes are used where they lie, and what became of each image.
+One row of a table a chunk: which images these are, all their pixels as one value, whose bytes are used where they lie,
+and what became of each.
 """
 
 import json
@@ -20,7 +21,7 @@ from rayae.results import Status
 
 MOST_BYTES = 1024**3
 """Pixels of one chunk: a process holds them whole, and Ray's object store some of them."""
-SCHEMA = pa.schema([("pixels", pa.large_binary()), ("images", pa.string())])
+SCHEMA = pa.schema([("image_ids", pa.list_(pa.int64())), ("pixels", pa.large_binary()), ("became", pa.string())])
 NOTHING = pa.Table.from_pylist([{}], schema=SCHEMA)
 """One row without pictures."""
 
@@ -38,17 +39,18 @@ def refuse_large_chunks(rows: int, preprocess: Preprocess) -> None:
         )
 
 
-def packed(loaded: Iterable[Loaded], rows: int, preprocess: Preprocess) -> pa.Table:
-    """The pictures of a chunk of so many rows, as one row of SCHEMA."""
+def packed(loaded: Iterable[Loaded], images: pa.Table, preprocess: Preprocess) -> pa.Table:
+    """The pictures of manifest rows as one row of SCHEMA; `loaded` has one for each, in their order."""
     shape = (preprocess.height, preprocess.width, preprocess.channels)
-    pixels = np.empty((rows, *shape), dtype=np.uint8)
-    images, there = list[dict[str, Any]](), 0
+    pixels = np.empty((images.num_rows, *shape), dtype=np.uint8)
+    became, there = list[dict[str, Any]](), 0
     for one in loaded:
-        images.append(asdict(_Image.of(one)))
+        became.append(asdict(_Image.of(one)))
         if one.picture.pixels is not None:
             pixels[there] = one.picture.pixels
             there += 1
-    return pa.table([_one_value(pixels[:there]), pa.array([json.dumps(images)])], schema=SCHEMA)
+    ids = pa.array([images["image_id"].to_pylist()], SCHEMA.field("image_ids").type)
+    return pa.table([ids, _one_value(pixels[:there]), pa.array([json.dumps(became)])], schema=SCHEMA)
 
 
 def _one_value(pixels: NDArray[np.uint8]) -> pa.Array:
@@ -59,12 +61,17 @@ def _one_value(pixels: NDArray[np.uint8]) -> pa.Array:
     )
 
 
+def are_of(table: pa.Table, images: pa.Table) -> bool:
+    """Whether the pictures are those of these manifest rows."""
+    return bool(table["image_ids"][0].as_py() == images["image_id"].to_pylist())
+
+
 def unpacked(table: pa.Table, preprocess: Preprocess) -> Iterator[Loaded]:
     """The images of a chunk again, in their order, with pixels that lie in the memory of the table."""
     shape = (preprocess.height, preprocess.width, preprocess.channels)
     pixels = np.frombuffer(table["pixels"][0].as_buffer(), dtype=np.uint8).reshape(-1, *shape)
     left = iter(pixels)
-    for about in json.loads(table["images"][0].as_py()):
+    for about in json.loads(table["became"][0].as_py()):
         image = _Image(**about)
         yield image.loaded(next(left) if image.status == Status.SCORED else None)
 

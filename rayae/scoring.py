@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from rayae import stopping, storage
 from rayae.bundle import Bundle
-from rayae.decoded import packed, unpacked
+from rayae.decoded import are_of, packed, unpacked
 from rayae.errors import ConfigError, RunError, TooManyFailures
 from rayae.loader import Loaded, Loader
 from rayae.manifest import Chunk
@@ -67,7 +67,7 @@ class ChunkReader:
         """Fetch and decode what is to be done of a chunk, as one row of `decoded.SCHEMA`."""
         images = self.work(chunk).images
         with closing(self.loader.load(images)) as loading:
-            return packed(loading, images.num_rows, self.loader.preprocess)
+            return packed(loading, images, self.loader.preprocess)
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,10 @@ class ChunkScorer:
 
     def finish(self, chunk: Chunk, pictures: pa.Table) -> ChunkSummary:
         """Score, flag and write a chunk whose pictures another process has fetched and decoded, by ChunkReader."""
-        return self._do(chunk, self.reader.work(chunk), unpacked(pictures, self.reader.loader.preprocess))
+        work = self.reader.work(chunk)
+        if not are_of(pictures, work.images):  # a worker that has died since has mended some of them
+            return self(chunk)
+        return self._do(chunk, work, unpacked(pictures, self.reader.loader.preprocess))
 
     def _do(self, chunk: Chunk, work: Work, loading: Iterator[Loaded]) -> ChunkSummary:
         former = None if work.before is None else self.run.summary_of(self.run.chunk_uri(chunk.number), chunk)

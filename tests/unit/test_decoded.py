@@ -3,11 +3,13 @@
 import dataclasses
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from rayae.decoded import NOTHING, SCHEMA, packed, refuse_large_chunks, unpacked
+from rayae.decoded import NOTHING, SCHEMA, are_of, packed, refuse_large_chunks, unpacked
 from rayae.errors import ConfigError
 from rayae.loader import Loaded
+from rayae.manifest import complete
 from rayae.preprocess import Picture, Preprocess
 from rayae.results import Status
 
@@ -21,10 +23,14 @@ def loaded(seed: int, status: Status = Status.SCORED) -> Loaded:
     return Loaded(Picture(pixels, status, None, 640, 480), 1000 + seed, None, 0.25, 0.125)
 
 
+def rows(count: int) -> pa.Table:
+    return complete({"uri": [f"/{number}.png" for number in range(count)]})
+
+
 @pytest.mark.parametrize("bad", [(), (0,), (2, 3), (0, 1, 2, 3, 4)])
 def test_pictures_and_failures_come_back_in_their_order(bad: tuple[int, ...]) -> None:
     given = [loaded(n, Status.TRUNCATED if n in bad else Status.SCORED) for n in range(5)]
-    table = packed(iter(given), 5, PREPROCESS)
+    table = packed(iter(given), rows(5), PREPROCESS)
     assert table.schema == SCHEMA
     found = list(unpacked(table, PREPROCESS))
     for one, other in zip(given, found, strict=True):
@@ -37,7 +43,7 @@ def test_pictures_and_failures_come_back_in_their_order(bad: tuple[int, ...]) ->
 
 
 def test_the_pixels_are_not_copied_on_their_way_out() -> None:
-    table = packed(iter([loaded(1), loaded(2)]), 2, PREPROCESS)
+    table = packed(iter([loaded(1), loaded(2)]), rows(2), PREPROCESS)
     lies_at = table["pixels"][0].as_buffer().address
     first, second = (one.picture.pixels for one in unpacked(table, PREPROCESS))
     assert first is not None
@@ -48,7 +54,7 @@ def test_the_pixels_are_not_copied_on_their_way_out() -> None:
 
 def test_nothing_is_one_row_of_the_same_columns() -> None:
     assert (NOTHING.schema, NOTHING.num_rows) == (SCHEMA, 1)
-    assert packed(iter([]), 0, PREPROCESS).num_rows == 1
+    assert packed(iter([]), rows(0), PREPROCESS).num_rows == 1
 
 
 def test_a_chunk_that_is_too_large_is_refused_with_the_sum() -> None:
@@ -59,3 +65,10 @@ def test_a_chunk_that_is_too_large_is_refused_with_the_sum() -> None:
         "a chunk has 2,048 pictures of 512 x 512 x 3 bytes = 1.5 GiB, and with placement=apart at most 1 GiB go from "
         "one process to another; score with placement=together, or into a new `out=` with chunk_images=1365."
     )
+
+
+def test_pictures_are_known_by_the_images_that_they_are_of() -> None:
+    table = packed(iter([loaded(1), loaded(2)]), rows(2), PREPROCESS)
+    assert are_of(table, rows(2))
+    assert not are_of(table, rows(2).slice(1))
+    assert not are_of(table, rows(3).slice(1))

@@ -18,7 +18,7 @@ from rayae.results import Status
 from rayae.run import IN_HAND, MANIFEST, read_chunk, short_hash
 from rayae.scorer import Scorer
 from rayae.scores import SCORE_NAMES
-from rayae.scoring import ChunkScorer, FailureBudget, ScoringPlan, follow, score_inline
+from rayae.scoring import ChunkReader, ChunkScorer, FailureBudget, ScoringPlan, follow, score_inline
 from rayae.settings import RunnerSettings
 from rayae.threshold import conformal
 from rayae.verbs.score import fingerprint, plan_run
@@ -83,6 +83,27 @@ def test_every_image_has_its_row(run_and_plan, bundle, images):
         for name in (*SCORE_NAMES, "score", "p_value", "is_anomaly"):
             assert (row[name] is not None) == scored
         assert (row["bundle_id"], row["threshold_id"]) == (bundle.bundle_id, bundle.threshold.id)
+
+
+def test_a_chunk_that_is_decoded_elsewhere_has_the_same_rows(tmp_path, bundle, images):
+    together, plan = run_of(tmp_path / "together", bundle, images)
+    list(score_inline(plan, together, together.chunks))
+    apart, plan = run_of(tmp_path / "apart", bundle, images)
+    reader, scorer = ChunkReader(plan), ChunkScorer(plan)
+    for chunk in apart.chunks:
+        scorer.finish(chunk, reader.decode(chunk))
+    assert apart.results().equals(together.results())
+
+
+def test_pictures_that_were_mended_meanwhile_are_not_given_to_other_rows(tmp_path, bundle, images):
+    """A worker has died after it wrote the chunk: what was decoded for it is no longer what is to be done."""
+    run, plan = run_of(tmp_path / "run", bundle, images)
+    list(score_inline(plan, run, run.chunks))
+    before, failed = run.results(), replace(plan, retried=("truncated", "empty"))
+    for chunk in run.chunks[:2]:
+        stale = ChunkReader(failed).decode(chunk)
+        ChunkScorer(replace(plan, retried=("scored",))).finish(chunk, stale)  # other rows than those that were decoded
+        assert run.results().equals(before)
 
 
 def test_an_image_has_the_score_that_it_has_alone(run_and_plan, bundle):
