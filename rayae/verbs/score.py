@@ -116,6 +116,7 @@ def summaries_of(plan: ScoringPlan, run: Run, left: list[Chunk], settings: Runne
     if settings.placement == "inline":
         return score_inline(plan, run, left)
     from rayae.on_ray.cluster import connect, plan_decoders, plan_workers
+    from rayae.on_ray.metrics import told
     from rayae.on_ray.score import score_on_ray
 
     asked, is_apart = settings.resources, settings.placement == "apart"
@@ -126,7 +127,8 @@ def summaries_of(plan: ScoringPlan, run: Run, left: list[Chunk], settings: Runne
     workers = plan_workers(settings.workers, asked.cpus_per_worker, asked.gpus_per_worker, LEFT_TO_DECODERS * is_apart)
     decoders = plan_decoders(workers, asked.decoders) if is_apart else 0
     reader = reader_of(settings, decoders or workers.count)
-    return score_on_ray(replace(plan, reader=reader), run, left, workers, decoders)
+    summaries = score_on_ray(replace(plan, reader=reader), run, left, workers, decoders)
+    return told(run.uri, summaries, sum(chunk.rows for chunk in left))
 
 
 def reader_of(settings: RunnerSettings, workers: int = 1) -> Reader:

@@ -23,6 +23,8 @@ class JobServer:
     """Where it answers, and the environment variables by which it lets in."""
 
     address: str
+    metrics: str
+    """Where Prometheus would ask."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -48,7 +50,8 @@ def job_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobServer]:
                 stderr=subprocess.STDOUT,
                 env=_environment(),
             )
-        server = JobServer(f"http://127.0.0.1:{ports['dashboard-port']}")
+        address, metrics = (f"http://127.0.0.1:{ports[name]}" for name in ("dashboard-port", "metrics-export-port"))
+        server = JobServer(address, f"{metrics}/metrics")
         try:
             wait_for(lambda: head.poll() is not None or _has_agent(server), f"a job server; see {log}")
             assert head.poll() is None, log.read_text()
