@@ -67,6 +67,15 @@ class FileList:
         there = set(storage.list_names(storage.join(run, RESULTS)))
         return [file.name for file in self.files if file.name not in there]
 
+    def refuse_lost(self, run: str) -> None:
+        """RunError when files are no longer there: a compacted run has no chunk files to make them anew from."""
+        lost = self.lost(run)
+        if lost:
+            raise RunError(
+                f"{len(lost):,} file(s) of the compacted run {run} are gone, the first is {RESULTS}/{lost[0]}; "
+                "put them back, or score the images again into a new `out=`."
+            )
+
     def switch(self, run: str) -> bool:
         """Make it the list of a run; False when it has one already."""
         return storage.create(storage.join(run, FILES), (json.dumps(asdict(self)) + "\n").encode())

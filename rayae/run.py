@@ -173,7 +173,7 @@ class Run:
         """
         present, listed = self._files()
         if listed is not None:
-            self.refuse_lost_files()
+            listed.refuse_lost(self.uri)
             return [listed.summary]
         with ThreadPoolExecutor(FOOTER_READERS) as pool:
             return list(pool.map(lambda file: self.summary_of(*file), present))
@@ -211,16 +211,6 @@ class Run:
             return list(zip(uris, chunks, strict=True)), listed
         present = [chunk for chunk in self.chunks if chunk_name(chunk.number) in names]
         return [(self.chunk_uri(chunk.number), chunk) for chunk in present], None
-
-    def refuse_lost_files(self) -> None:
-        """RunError when a compacted run no longer has all its files: no chunk file is there to make them anew."""
-        listed = self.file_list()
-        lost = [] if listed is None else listed.lost(self.uri)
-        if lost:
-            raise RunError(
-                f"{len(lost):,} file(s) of the compacted run {self.uri} are gone, the first is {RESULTS}/{lost[0]}; "
-                "put them back, or score the images again into a new `out=`."
-            )
 
     def strange_files(self) -> list[str]:
         """Files among the results that are none of the run's; who reads the folder reads them too."""

@@ -15,8 +15,10 @@ def compact(settings: CompactSettings) -> None:
     RunError when the run is not finished.
     """
     run = Run.open(settings.run)
-    run.refuse_lost_files()
-    if run.file_list() is not None and not compaction.leftovers(run):
+    listed = run.file_list()
+    if listed is not None:
+        listed.refuse_lost(run.uri)
+    if listed is not None and not compaction.leftovers(run):
         say(f"nothing to do: {run.uri} is compacted")
         return
     with held(run.uri) as lease:
