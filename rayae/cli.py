@@ -197,7 +197,10 @@ def _own_words(words: list[str]) -> tuple[list[str], list[str]]:
         elif has_value or key in flags:
             own.append(f"{key}={value if has_value else 'true'}")
         else:
-            own.append(f"{key}={next(left, '')}")
+            value = next(left, "")
+            if not value or value.startswith("--"):
+                raise ConfigError(f"{word} needs a value, as {word} {'URL' if key == 'address' else 'DIR'}.")
+            own.append(f"{key}={value}")
     return own, rest
 
 

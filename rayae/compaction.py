@@ -164,19 +164,18 @@ def _write(run: Run, spills: Sequence[Path], file_bytes: int) -> list[ResultFile
         while group is not None:
             name = f"part-{len(files):05d}-{token}.parquet"
             summaries = list[ChunkSummary]()
-            with (
-                storage.open_write(storage.join(run.uri, RESULTS, name)) as file,
-                _writer(file, group.schema) as writer,
-            ):
-                while group is not None and (not summaries or file.tell() < file_bytes):
-                    with storage.explained("write", name):
-                        writer.write_table(group)
-                    summaries.append(summarise(len(files), group, {}))
-                    progress.advance(group.num_rows)
-                    group = next(groups, None)
-                summary = merged(summaries, len(files))
-                writer.add_key_value_metadata({METADATA_KEY: _about(run, summary)})
-            files.append(ResultFile(name, summary.images))
+            with storage.open_write(storage.join(run.uri, RESULTS, name)) as file:
+                with _writer(file, group.schema) as writer:
+                    while group is not None and (not summaries or file.tell() < file_bytes):
+                        with storage.explained("write", name):
+                            writer.write_table(group)
+                        summaries.append(summarise(len(files), group, {}))
+                        progress.advance(group.num_rows)
+                        group = next(groups, None)
+                    summary = merged(summaries, len(files))
+                    writer.add_key_value_metadata({METADATA_KEY: _about(run, summary)})
+                size_bytes = file.tell()
+            files.append(ResultFile(name, summary.images, size_bytes))
     return files
 
 

@@ -23,8 +23,10 @@ SettingsType = TypeVar("SettingsType", bound=BaseModel)
 DEEPEST_NESTING = 20
 COMMAND_LINE = "the command line"
 OVERRIDE = re.compile(r"([\w.-]+)=(.*)", re.DOTALL)
-ITEM_OF_TEXT = re.compile(r"""\s*(?:'([^']+)'|"([^"]+)"|([^,'"\[\]{}\s](?:[^,'"\[\]{}]*[^,'"\[\]{}\s])?))\s*(?:,|$)""")
-LIST_OF_TEXT = re.compile(rf"\[(?:{ITEM_OF_TEXT.pattern[:-7]},)*{ITEM_OF_TEXT.pattern[:-7]}\]")
+ITEM = r"""\s*(?:'([^']+)'|"([^"\\]+)"|([^,'"\[\]{}\s](?:[^,'"\[\]{}]*[^,'"\[\]{}\s])?))\s*"""
+ITEM_OF_TEXT = re.compile(rf"{ITEM}(?:,|$)")
+LIST_OF_TEXT = re.compile(rf"\[(?:{ITEM},)*{ITEM},?\s*\]")
+"""A list of texts in brackets; what holds brackets, braces, commas or quotes itself is quoted."""
 NULLS = ("", "~", "null", "Null", "NULL")
 WIDTH = 100
 NAMES_OF_TYPES = {"string": "text", "integer": "integer", "number": "number", "boolean": "true or false"}
@@ -262,7 +264,7 @@ def read_yaml(text: str, twice: dict[str, str], key: str = "") -> Any:
 def read_override(text: str, kinds: set[str], twice: dict[str, str], key: str) -> Any:
     """An override's value: YAML; but text is kept raw, unless it is a null or list that the field admits.
 
-    A list in brackets that is no YAML, as `[*.png, *.jpg]`, is split at its commas.
+    A list of texts in brackets needs no quotes, as `[*.png, *.jpg]`, unless they hold brackets or commas themselves.
     """
     if "string" not in kinds:
         return read_yaml(text, twice, key)
@@ -270,14 +272,14 @@ def read_override(text: str, kinds: set[str], twice: dict[str, str], key: str) -
         return None
     if "array" not in kinds:
         return text
+    if LIST_OF_TEXT.fullmatch(text):  # without YAML, to which `*`, `?` and `!` mean something
+        return [next(filter(None, item.groups())) for item in ITEM_OF_TEXT.finditer(text[1:-1])]
     try:
         value = read_yaml(text, twice, key)
-    except yaml.YAMLError:  # as for patterns, since `*` and `?` mean something in YAML
-        if not text.startswith("[") or not text.endswith("]") or "][" in text:
-            return text
-        if LIST_OF_TEXT.fullmatch(text) is None:
+    except yaml.YAMLError:
+        if text.startswith("[") and text.endswith("]") and "][" not in text:
             raise
-        return [next(filter(None, item.groups())) for item in ITEM_OF_TEXT.finditer(text[1:-1])]
+        return text
     return value if isinstance(value, list) else text
 
 

@@ -25,15 +25,16 @@ SUMMARY_SHAPE = {
     "histogram": [int],
     "worst": [[NUMBER]],
 }
-SHAPE = {"fingerprint": str, "files": [{"name": str, "rows": int}], "summary": SUMMARY_SHAPE}
+SHAPE = {"fingerprint": str, "files": [{"name": str, "rows": int, "size_bytes": int}], "summary": SUMMARY_SHAPE}
 
 
 @dataclass(frozen=True)
 class ResultFile:
-    """A file of the list: its name in `results/`, and how many rows it holds."""
+    """A file of the list: its name in `results/`, how many rows it holds, and its size in bytes."""
 
     name: str
     rows: int
+    size_bytes: int
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class FileList:
             summary = ChunkSummary.from_dict(found["summary"])
         except (TypeError, ValueError) as error:
             raise RunError(f"{uri} is damaged or was changed by hand: its summary is none.") from error
-        files = tuple(ResultFile(file["name"], file["rows"]) for file in found["files"])
+        files = tuple(ResultFile(file["name"], file["rows"], file["size_bytes"]) for file in found["files"])
         return cls(found["fingerprint"], files, summary)
 
     @property
@@ -63,16 +64,16 @@ class FileList:
         return sum(file.rows for file in self.files)
 
     def lost(self, run: str) -> list[str]:
-        """Names of the files of the list that are no longer there."""
-        there = set(storage.list_names(storage.join(run, RESULTS)))
-        return [file.name for file in self.files if file.name not in there]
+        """Names of the files of the list that are no longer there, or not in their size."""
+        there = {entry.name: entry.size_bytes for entry in storage.list_files(storage.join(run, RESULTS))}
+        return [file.name for file in self.files if there.get(file.name) != file.size_bytes]
 
     def refuse_lost(self, run: str) -> None:
-        """RunError when files are no longer there: a compacted run has no chunk files to make them anew from."""
+        """RunError when files are no longer there as they were: no chunk files are left to make them anew from."""
         lost = self.lost(run)
         if lost:
             raise RunError(
-                f"{len(lost):,} file(s) of the compacted run {run} are gone, the first is {RESULTS}/{lost[0]}; "
+                f"{len(lost):,} file(s) of the compacted run {run} are gone or cut, the first is {RESULTS}/{lost[0]}; "
                 "put them back, or score the images again into a new `out=`."
             )
 

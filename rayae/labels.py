@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rayae import listing, manifest, storage, tables
-from rayae.archives import UNREADABLE
+from rayae.archives import NOT_LOOKED_INTO, UNREADABLE
 from rayae.errors import DataError
 from rayae.listing import EVERYTHING, Stream, stream_images
 from rayae.manifest import write_manifest
@@ -75,7 +75,7 @@ class LabelledStream:
             rows += table.num_rows
             yield table
         passed_over, self.notes = self.stream.passed_over.copy(), [f"{rows:,} images listed"]
-        unreadable = passed_over.pop(UNREADABLE, 0)
+        unreadable, too_large = passed_over.pop(UNREADABLE, 0), passed_over.pop(NOT_LOOKED_INTO, 0)
         if self.stream.archives:
             self.notes.append(f"{self.stream.members:,} of them come from {self.stream.archives:,} archive(s)")
         if passed_over:
@@ -83,8 +83,10 @@ class LabelledStream:
             self.notes.append(f"{passed_over.total():,} other files passed over ({endings})")
         if unreadable:
             self.notes.append(
-                f"the own columns of {unreadable:,} row group(s) cannot be read, and are null: label, group"
+                f"the columns beside the images are null in {unreadable:,} row group(s): they are damaged"
             )
+        if too_large:
+            self.notes.append(f"of {too_large:,} TIFF(s) in ZIP archives, too large to be looked into, the first page")
         self.notes += self.labelling.notes()
 
     def _labelled(self) -> Iterator[pa.Table]:
@@ -146,7 +148,8 @@ class FolderNames(Labelling):
         self.known: dict[str, str | None] = {}
 
     def columns(self, images: pa.Table) -> dict[str, pa.Array | pa.ChunkedArray]:
-        files = pc.replace_substring_regex(images["uri"], IN_AN_ARCHIVE, "/")
+        addresses = pc.replace_substring_regex(images["uri"], tables.WEB_QUERY, r"\1")
+        files = pc.replace_substring_regex(addresses, IN_AN_ARCHIVE, "/")
         folders = pc.replace_substring_regex(files, r"(?s)/[^/]*$", "/").combine_chunks().dictionary_encode()
         for folder in folders.dictionary.to_pylist():
             if folder not in self.known:

@@ -3,6 +3,7 @@
 import os
 import re
 from typing import Any
+from urllib.parse import unquote
 
 HIDDEN = "***"
 SHORTEST_SECRET = 8
@@ -15,12 +16,12 @@ STORAGE_NAMES = ("AWS_", "AZURE_", "GOOGLE_", "GCS_", "FSSPEC_")
 USERINFO = re.compile(r"\b(?P<scheme>\w+)://(?P<user>[^/\s]+)@(?=\[?[\w.:-]+)")
 SIGNED = re.compile(
     r"(?i)([?&;](?:x-amz-(?:signature|security-token|credential)|x-goog-(?:signature|credential)|signature|sig|token|"
-    r"awsaccesskeyid)=)[^&\s'\"#]+"
+    r"awsaccesskeyid|access_token|api_?key|password|secret)=)[^&\s'\"#]+"
 )
 """Signatures of presigned addresses, whatever they stand in."""
-ADDRESS = re.compile(r"https?://[^\s'\"]*")
-PARAMETER = re.compile(r"([?&;#])([^=&;#?%\s]{1,64})(=|%3[dD])([^&;#\s]+)")
-SOUNDS_SECRET = re.compile(r"(?i)sig|token|secret|key|auth|passw|cred|policy|jwt|code")
+ADDRESS = re.compile(r"(?i)https?://[^\s'\"]*")
+PARAMETER = re.compile(r"([?&;#])([^=&;#?\s]{1,64}?)(=|%3[dD])([^&;#\s]+)")
+SOUNDS_SECRET = re.compile(r"(?i)sig|token|secret|key|auth|pass|pwd|cred|policy|jwt|code|hmac|md5|hdnea")
 """What the names of parameters hold by which web servers let somebody in."""
 
 
@@ -43,12 +44,12 @@ def kept(value: Any) -> Any:
 
 
 def _without_secret(found: re.Match[str]) -> str:
-    return f"{found[1]}{found[2]}{found[3]}{HIDDEN}" if SOUNDS_SECRET.search(found[2]) else found[0]
+    return f"{found[1]}{found[2]}{found[3]}{HIDDEN}" if SOUNDS_SECRET.search(unquote(found[2])) else found[0]
 
 
 def _without_password(found: re.Match[str]) -> str:
     """`container@account` of Azure stays; `user:password@host` goes, and on the web any user."""
-    is_secret = ":" in found["user"] or found["scheme"].startswith("http")
+    is_secret = ":" in found["user"] or found["scheme"].lower().startswith("http")
     return f"{found['scheme']}://{HIDDEN}@" if is_secret else found[0]
 
 

@@ -185,13 +185,13 @@ class Run:
         try:
             return ChunkSummary.from_dict(about["summary"])
         except (TypeError, KeyError, ValueError) as error:
-            raise RunError(f"{uri}: its summary is damaged; remove it and run the same command again.") from error
+            raise RunError(f"{uri}: its summary is damaged; {_remedy(uri)}.") from error
 
     def _refuse_foreign(self, uri: str, chunk: Chunk, about: Mapping[str, Any]) -> None:
         summary = about["summary"] if isinstance(about["summary"], dict) else {}
         planned = (self.record["fingerprint_hash"], chunk.number, chunk.rows)
         if (about["fingerprint"], summary.get("chunk"), summary.get("images")) != planned:
-            raise RunError(f"{uri} has rows of another plan or chunk; remove it and run the same command again.")
+            raise RunError(f"{uri} has rows of another plan or chunk; {_remedy(uri)}.")
 
     def result_files(self) -> list[str]:
         """The files of results that are there: chunk files in the order of the manifest, or those of the file list."""
@@ -366,8 +366,18 @@ def _footer(uri: str) -> pq.FileMetaData:
 def _about(uri: str, metadata: pq.FileMetaData) -> dict[str, Any]:
     about = read_about(metadata.metadata)
     if about is None:
-        raise RunError(f"{uri} is no chunk file of rayae; remove it and run the same command again.")
+        raise RunError(f"{uri} is no chunk file of rayae; {_remedy(uri)}.")
     return about
+
+
+def _remedy(uri: str) -> str:
+    """What to do about a damaged file of results: a chunk can be done again, the files of a compacted run cannot."""
+    is_chunk = uri.rpartition("/")[2].startswith("chunk-")
+    return (
+        "remove it and run the same command again"
+        if is_chunk
+        else "put the former file back, or score the images again into a new `out=`"
+    )
 
 
 @contextlib.contextmanager
@@ -376,7 +386,7 @@ def _readable(uri: str) -> Iterator[None]:
         yield
     except (pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())
-        raise RunError(f"{uri} cannot be read ({reason}); remove it and run the same command again.") from error
+        raise RunError(f"{uri} cannot be read ({reason}); {_remedy(uri)}.") from error
 
 
 def total(summaries: Iterable[ChunkSummary]) -> dict[str, Any]:

@@ -23,6 +23,8 @@ from rayae.tables import WEB_QUERY
 HIDDEN = "hidden"
 NOT_SELECTED = "not selected"
 NO_ENDING = "no ending"
+PAGE_OF_A_FILE = r"(?is)(\.tiff?)!/page-[0-9]+$"
+"""Pages are taken or left out with the TIFF that they are of."""
 ENDING = r"(?s)(?P<ending>\.[^./]*)$"
 
 
@@ -151,7 +153,8 @@ def _matches(uris: pa.ChunkedArray, patterns: tuple[str, ...], prefix: str) -> p
             whole.append(regex_of(pattern))
         else:
             whole.append(re.escape(prefix) + regex_of(pattern))
-    return pc.match_substring_regex(uris, rf"(?s)^(?:{'|'.join(whole)})$")
+    files = pc.replace_substring_regex(uris, PAGE_OF_A_FILE, r"\1")
+    return pc.match_substring_regex(files, rf"(?s)^(?:{'|'.join(whole)})$")
 
 
 def _is_between(values: pa.ChunkedArray, least: int | None, most: int | None) -> pa.ChunkedArray:

@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -30,10 +31,7 @@ TABLE_ROWS = 65_536
 AS_IT_STANDS = r"^(s3|s3a|gs|gcs|az|abfs|abfss|https?)://"
 """URIs that need no look: a key may hold anything."""
 PLACE = r"^(tar|zip|row|page|damaged):[0-9]{1,18}(:.*)?$"
-FRACTIONS = "|".join(rf"[0-9]{{0,{17 - digits}}}\.[0-9]{{0,{digits}}}" for digits in range(18))
-KEPT_NUMBER = rf"(?i)^[+-]?(nan|inf|infinity|([0-9]{{1,17}}|0?({FRACTIONS}))(e[+-]?[0-9]+)?|[0-9]{{1,18}})$"
-LEADING_ZERO = r"^[+-]?0[0-9]"
-"""What a number keeps: 18 digits of a whole one, the 17 that a float is written with, no zeros before the first."""
+WHOLE_NUMBER = r"^(0|-?[1-9][0-9]*)$"
 WEB_QUERY = r"(?s)^(https?://[^?#]*)[?#].*$"
 """A web address with a query or a fragment: what stands before it is the name of the file."""
 
@@ -158,7 +156,7 @@ def read_csv(uri: str) -> pa.Table:
     ]
     as_text = _parsed(uri, data, [*text, *numbers]) if numbers else table
     for name in numbers:
-        if not _is_kept(as_text[name]):
+        if not _is_kept(as_text[name], table[name].type):
             table = table.set_column(table.column_names.index(name), name, as_text[name])
     return plain(table.rename_columns([name.strip() for name in header]), uri)
 
@@ -175,11 +173,23 @@ def _parsed(uri: str, data: bytes, text: Sequence[str]) -> pa.Table:
         raise DataError(f"{uri} cannot be read as a CSV in UTF-8 with a header and commas: {error}.") from error
 
 
-def _is_kept(numbers: pa.ChunkedArray) -> bool:
-    """Whether texts are numbers that a 64-bit number tells apart: no leading zeros, not more digits than it has."""
-    texts = pc.utf8_trim_whitespace(numbers.drop_null())
-    is_kept = pc.and_not(pc.match_substring_regex(texts, KEPT_NUMBER), pc.match_substring_regex(texts, LEADING_ZERO))
-    return bool(pc.all(is_kept, min_count=0).as_py())
+def _is_kept(texts: pa.ChunkedArray, kind: pa.DataType) -> bool:
+    """Whether texts are numbers which a column of this type tells apart: no zeros or digits are lost."""
+    trimmed = pc.utf8_trim_whitespace(texts.drop_null())
+    if pa.types.is_integer(kind):
+        return bool(pc.all(pc.match_substring_regex(trimmed, WHOLE_NUMBER), min_count=0).as_py())
+    return all(_is_kept_by_a_float(text) for text in pc.unique(trimmed).to_pylist())
+
+
+def _is_kept_by_a_float(text: str) -> bool:
+    """Whether a float, written out again, is the same number; as texts, leading zeros make another one."""
+    bare = text.lstrip("+-").lower()
+    if bare in ("nan", "inf", "infinity"):
+        return True
+    try:
+        return not re.match("0[0-9]", bare) and Decimal(text) == Decimal(repr(float(text)))
+    except (ValueError, ArithmeticError):
+        return False
 
 
 def _header(uri: str, data: bytes) -> list[str]:

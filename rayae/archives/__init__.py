@@ -27,7 +27,7 @@ from rayae.archives import pages as tiff_pages
 from rayae.archives import parquet, tar, zip
 from rayae.archives.cache import Cache, Shelf
 from rayae.archives.member import COMPRESSED, Fetch, Unreadable, bad_place, fields_of, member_tables
-from rayae.archives.pages import PAGED
+from rayae.archives.pages import NOT_LOOKED_INTO, PAGED
 from rayae.archives.parquet import UNREADABLE
 from rayae.archives.tar import is_compressed_tar, refuse_compressed
 from rayae.errors import ConfigError
@@ -36,6 +36,7 @@ from rayae.results import Status
 from rayae.tables import suffix
 
 __all__ = [
+    "NOT_LOOKED_INTO",
     "PAGED",
     "SUFFIXES",
     "UNREADABLE",

@@ -16,7 +16,9 @@ SMALLER_COPY, MASK = 1, 4
 """Bits of NewSubfileType: such a page is no picture of its own."""
 NO_PICTURE = "page that is a smaller copy or a mask"
 MOST_INFLATED = 256 * 1024**2
-"""Bytes of a TIFF in a ZIP archive above which it is not looked into: the reader would refuse it as too large."""
+"""Bytes of a TIFF in a ZIP archive above which it is not looked into, since it would have to be inflated whole."""
+NOT_LOOKED_INTO = "large TIFF in a ZIP archive"
+"""What is counted of such TIFFs: their first page is taken."""
 PAGED = frozenset({".tif", ".tiff"})
 """Files with these endings may have several pages."""
 
@@ -49,17 +51,19 @@ def opened(ranges: Ranges, members: Iterable[Member], passed_over: Counter[str])
     A page that cannot be found is a row all the same: it is `truncated` when it is read.
     """
     for member in members:
-        pages = _pages_inside(ranges, member, passed_over) if _may_have_pages(member) else []
+        if suffix(member.name) not in PAGED:
+            yield member
+            continue
+        if member.place.startswith("zip:") and (member.size_bytes or 0) > MOST_INFLATED:
+            passed_over[NOT_LOOKED_INTO] += 1
+            yield member
+            continue
+        pages = _pages_inside(ranges, member, passed_over)
         if pages in ([], [0]):
             yield member
             continue
         for number in pages:
             yield Member(f"{member.name}!/page-{number + 1}", member.size_bytes, f"page:{number}:{member.place}")
-
-
-def _may_have_pages(member: Member) -> bool:
-    is_whole = member.place.startswith("zip:")  # it is inflated to be looked into
-    return suffix(member.name) in PAGED and not (is_whole and (member.size_bytes or 0) > MOST_INFLATED)
 
 
 def _pages_inside(ranges: Ranges, member: Member, passed_over: Counter[str]) -> list[int]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import aiohttp
-from ray.exceptions import AuthenticationError
+from ray.exceptions import AuthenticationError, RayError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from rayae.errors import ClusterError, ConfigError
@@ -41,6 +41,8 @@ class Job:
 def job_server(address: str | None) -> JobSubmissionClient:
     """The client of a job server; ClusterError when nobody answers there, ConfigError when it wants another token."""
     logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)  # it tells of each closed connection
+    if address is not None and "://" not in address:
+        address = f"http://{address}"  # Ray would take it for the port of the cluster, and ask that for a minute
     where = address or "the address in RAY_ADDRESS"
     try:
         return JobSubmissionClient(address)
@@ -49,7 +51,7 @@ def job_server(address: str | None) -> JobSubmissionClient:
             f"the job server at {where} wants a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or "
             "RAY_AUTH_TOKEN_PATH."
         ) from error
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except (RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise ClusterError(
             f"no job server answers at {where} ({reason}); give --address http://HEAD:8265, or a forwarded port."

@@ -66,7 +66,9 @@ class State:
     def standing(self) -> str:
         """Whether it is finished, and what is to be done when it is not and nobody is at it."""
         if self.files is not None:
-            lost = f", of which {self.lost_files:,} are gone; `rayae verify {self.run.uri}` names what was in them"
+            lost = (
+                f", of which {self.lost_files:,} are gone or cut; `rayae verify {self.run.uri}` names what was in them"
+            )
             return f"finished, and compacted into {self.files:,} file(s){lost if self.lost_files else ''}"
         left = self.run.rows - self.summary.images
         if self.success is not None and not left:

@@ -61,14 +61,15 @@ def words_of(given: dict[str, Any], above: str = "") -> list[str]:
         if isinstance(value, dict) and value:
             words += words_of(value, f"{above}{key}.")
         else:
-            words.append(f"{above}{key}={value if isinstance(value, str) else json.dumps(value)}")
+            words.append(f"{above}{key}={value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
     return words
 
 
 def _refuse_relative(verb: str, given: dict[str, Any]) -> None:
     """ConfigError for a path that means something in this folder only: the job runs in another one."""
-    for key in ("images", "labels", *WHERE):
-        values = given.get(key)
+    own = {**given, "storage.ca_file": given.get("storage", {}).get("ca_file")}
+    for key in ("images", "labels", "storage.ca_file", *WHERE):
+        values = own.get(key)
         for value in values if isinstance(values, list) else [values]:
             if not isinstance(value, str) or (key, value) == ("labels", "folder"):
                 continue

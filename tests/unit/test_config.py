@@ -320,6 +320,9 @@ def test_a_selection_that_takes_nothing_is_refused(words: list[str], sentence: s
         ("[a, b]", ["a", "b"]),
         ("['a,b.png', *.png]", ["a,b.png", "*.png"]),
         ("[0-9][0-9]", "[0-9][0-9]"),
+        ("[!a.png, b.png]", ["!a.png", "b.png"]),
+        ("[?.png, b.png,]", ["?.png", "b.png"]),
+        ('["a\\u00e4", b]', ["aä", "b"]),
     ],
 )
 def test_a_list_of_patterns_needs_no_quotes(text: str, expected: str | list[str]) -> None:

@@ -84,6 +84,31 @@ def test_a_query_that_ends_like_an_archive_makes_none(folder: Path) -> None:
     assert table["place"].null_count == 2
 
 
+@pytest.mark.parametrize("ending", ["tar", "zip"])
+def test_pages_in_an_archive_are_chosen_with_the_tiff_that_they_are_of(tmp_path: Path, ending: str) -> None:
+    pages = [Image.new("L", (8, 8), value) for value in range(3)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    pages[0].save(tmp_path / "b.tif")
+    path = tmp_path / f"x.{ending}"
+    if ending == "tar":
+        with tarfile.open(path, "w") as file:
+            for name in ("a.tif", "b.tif"):
+                file.add(tmp_path / name, name)
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in ("a.tif", "b.tif"):
+                archive.write(tmp_path / name, name)
+
+    def chosen(**asked: tuple[str, ...]) -> list[str]:
+        table, _ = listing.list_images(str(path), Select(pages="all", **asked))
+        return [name.partition("!/")[2] for name in names(table, tmp_path)]
+
+    all_of_a = [f"a.tif!/page-{number}" for number in (1, 2, 3)]
+    assert chosen(include=("*.tif",)) == [*all_of_a, "b.tif"]
+    assert chosen(include=("a.tif",)) == all_of_a
+    assert chosen(exclude=("a.tif",)) == ["b.tif"]
+
+
 def test_a_compressed_tar_in_a_folder_is_a_row_and_stops_no_listing(folder: Path) -> None:
     with tarfile.open(folder / "b.tar", "w:gz"):
         pass

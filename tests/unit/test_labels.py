@@ -305,6 +305,13 @@ def test_members_and_pages_of_archives_are_labelled_by_folders_alone(name: str) 
     assert attach_labels(table, "folder", "/d")[0]["label"].to_pylist() == ["good"]
 
 
+def test_the_query_of_an_address_is_no_folder() -> None:
+    uris = ["https://h/good/a.png?sig=abc/def", "https://h/loose/a.tif?api_key=abc!/page-2"]
+    labelled, notes = attach_labels(complete({"uri": uris}), "folder", "https://h/list.csv")
+    assert labelled["label"].to_pylist() == ["good", "loose"]
+    assert "abc" not in " ".join(notes)
+
+
 def test_a_folder_that_ends_like_an_archive_is_but_a_folder(tmp_path: Path) -> None:
     for name in ("good/NG!/a.png", "scratch!/b.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

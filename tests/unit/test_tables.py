@@ -321,6 +321,9 @@ def test_a_csv_alters_no_value_of_the_users_own(tmp_path: Path) -> None:
     assert table["serial"].to_pylist() == ["00123", "123"]
     assert table["long"].to_pylist() == ["12345678901234567890123", "12345678901234567890124"]
     assert (table["n"].to_pylist(), table["x"].to_pylist()) == ([1, -20], [0.5, 1000.0])
+    same = "uri,a,b,c,d\n1.png,9007199254740993,1e-400,-0,12e999\n2.png,9007199254740992,0.5,0,1\n3.png,0.5,1,2,2\n"
+    found = tables.read_images(written(tmp_path, "same.csv", same))
+    assert [found[name].to_pylist()[0] for name in "abcd"] == ["9007199254740993", "1e-400", "-0", "12e999"]
     values = [0.1 + 0.2, 1 / 3, 1e-300, 123456.789, 2**52 + 0.5, -1.7976931348623157e308]
     rows = "".join(f"{number}.png,{value!r}\n" for number, value in enumerate(values))
     assert tables.read_images(written(tmp_path, "floats.csv", f"uri,x\n{rows}"))["x"].to_pylist() == values

@@ -104,13 +104,14 @@ def test_rows_that_were_left_before_the_switch_are_nobodys(tmp_path: Path) -> No
     assert main(["verify", run.uri]) == 0
 
 
-def test_files_of_a_compacted_run_that_are_gone_are_told(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("how", ["gone", "cut"])
+def test_files_of_a_compacted_run_that_are_gone_are_told(
+    run: Run, how: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["compact", run.uri]) == 0
     (file,) = Path(run.uri, "results").iterdir()
-    file.unlink()
-    sentence = (
-        f"error: 1 file(s) of the compacted run {run.uri} are gone, the first is results/{file.name}; put them back"
-    )
+    file.unlink() if how == "gone" else file.write_bytes(file.read_bytes()[:-100])
+    sentence = f"error: 1 file(s) of the compacted run {run.uri} are gone or cut, the first is results/{file.name}; put"
     for verb in ("compact", "score"):
         capsys.readouterr()
         assert main([verb, run.uri]) == 1
@@ -118,4 +119,6 @@ def test_files_of_a_compacted_run_that_are_gone_are_told(run: Run, capsys: pytes
     assert main(["verify", run.uri]) == 1
     assert main(["status", run.uri]) == 0
     said = capsys.readouterr().out
-    assert said.endswith(f"into 1 file(s), of which 1 are gone; `rayae verify {run.uri}` names what was in them\n")
+    assert said.endswith(
+        f"into 1 file(s), of which 1 are gone or cut; `rayae verify {run.uri}` names what was in them\n"
+    )

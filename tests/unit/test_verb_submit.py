@@ -16,7 +16,7 @@ from rayae.verbs.submit import name_of, words_of
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        (ScoreSettings, ["out=/run", "images=[/a b.png, '/c,d.png']", "bundle=s3://m/ü", "workers=3"]),
+        (ScoreSettings, ["out=/run", "images=[/a b.png, '/c,d.png', '/😀\"\\.png']", "bundle=s3://m/ü", "workers=3"]),
         (ScoreSettings, ["out=/r", "max_failed_by_status={throttled: 0.01}", "reader.deadline_s=2.5", "labels=folder"]),
         (TrainSettings, ["images=/x", "out=/b", "preprocess.float_range=[0,1]", "select.include=[*.png]", "rule=none"]),
         (ScoreSettings, ["out=/run", "micro_batch=null", "storage.anonymous=true"]),
@@ -46,6 +46,8 @@ def test_a_job_is_named_by_what_it_is_about() -> None:
         (["score", "out=/run", "images=[/a, b]"], "images=b of score is relative to this folder"),
         (["score", "out=/run", "--nothing"], "there is no option --nothing; the options are --help, --dry-run and"),
         (["score", "outt=/run"], "outt: unknown key; did you mean 'out'?"),
+        (["score", "out=/run", "storage.ca_file=my.pem"], "storage.ca_file=my.pem of score is relative to this folder"),
+        (["score", "out=/run", "--working-dir"], "--working-dir needs a value, as --working-dir DIR."),
         (["score", "out=/run", "--detach=maybe"], "detach: Input should be a valid boolean"),
     ],
 )
@@ -56,8 +58,9 @@ def test_what_cannot_be_submitted_is_told_before_anybody_is_asked(
     assert sentence in capsys.readouterr().err
 
 
-def test_an_address_where_no_job_server_is_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["submit", "score", "out=/run", "--address=http://127.0.0.1:1"]) == 1
+@pytest.mark.parametrize("address", ["http://127.0.0.1:1", "127.0.0.1:1"])
+def test_an_address_where_no_job_server_is_is_a_sentence(address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["submit", "score", "out=/run", f"--address={address}"]) == 1
     assert capsys.readouterr().err.startswith("error: no job server answers at http://127.0.0.1:1 (")
 
 
