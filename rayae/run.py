@@ -371,13 +371,10 @@ def _about(uri: str, metadata: pq.FileMetaData) -> dict[str, Any]:
 
 
 def _remedy(uri: str) -> str:
-    """What to do about a damaged file of results: a chunk can be done again, the files of a compacted run cannot."""
-    is_chunk = uri.rpartition("/")[2].startswith("chunk-")
-    return (
-        "remove it and run the same command again"
-        if is_chunk
-        else "put the former file back, or score the images again into a new `out=`"
-    )
+    """What to do about a damaged file of results: a chunk can be done again, a file of a compacted run cannot."""
+    if uri.rpartition("/")[2].startswith("chunk-"):
+        return "remove it and run the same command again"
+    return "put the former file back, or score the images again into a new `out=`"
 
 
 @contextlib.contextmanager
