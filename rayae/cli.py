@@ -38,12 +38,12 @@ it stands (out=a:b), and may be a list where lists are allowed (images=[a.png, b
 EXIT_CODES = """\
 Exit codes:
   0    done
-  1    the data, the storage or the cluster: one sentence on stderr says what; with a traceback it
-       is a bug of rayae
+  1    the images, the run, the storage or the cluster do not allow it: one sentence on stderr says
+       why; with a traceback it is a bug of rayae
   2    what was asked cannot be done as asked: settings, verb or option
   130  stopped by Ctrl-C; what is committed stays, and the same command goes on from there
-  143  the same by SIGTERM, after the chunk in hand where the run is this process
   141  the reader of the output closed it, for example `rayae evaluate RUN | head`
+  143  stopped by SIGTERM, after the chunk in hand where the run is this process; else as 130
 """
 
 
