@@ -111,16 +111,14 @@ class Reader:
     def _fetch_with_patience(
         self, uri: str, part: Part, judge: Callable[[Answer], None], stop: threading.Event
     ) -> bytes:
-        throttle, ends = throttle_of(place_of(uri), self.concurrency), 0.0
-        began = time.monotonic()
+        throttle, began = throttle_of(place_of(uri), self.concurrency), time.monotonic()
+        ends = began + self.deadline_s
         for failures in itertools.count(1):
             try:
                 with throttle.turn(stop) as waited_s:
                     if stop.is_set():
                         raise Refused(Status.TIMEOUT, "The job ends; it was not asked for.")
-                    ends = (
-                        ends or began + self.deadline_s
-                    ) + waited_s  # waiting for one's turn is no fault of the image
+                    ends += waited_s  # waiting for one's turn is no fault of the image
                     return self._try(throttle, uri, part, judge)
             except Expired as expired:
                 if failures > TRIES_OF_CREDENTIALS:
