@@ -16,7 +16,9 @@ from tests.cluster.manifests import ROOT, Manifest, quantity
 
 BIN = Path(sys.executable).parent
 SCALE = 8
-"""Memory of the manifest by memory here."""
+"""Memory of the manifest by memory here,"""
+LEAST_BYTES = 128 * 1024**2
+"""but no less than this, which Ray's object store needs."""
 CPUS = 2
 """Of a worker, instead of the manifest's."""
 TOKEN = "a-token-of-the-tests-that-opens-nothing-else"
@@ -71,7 +73,7 @@ class Pod:
         for mount in mounts:
             path, volume = f'"$root{mount["mountPath"]}"', volumes[mount["name"]]
             if "emptyDir" in volume:
-                size = quantity(volume["emptyDir"]["sizeLimit"]) // SCALE
+                size = scaled(quantity(volume["emptyDir"]["sizeLimit"]))
                 lines.append(f"mkdir -p {path}; mount -t tmpfs -o size={size},mode=1777 tmpfs {path}")
             else:
                 lines.append(f"mount -t tmpfs tmpfs {path}")
@@ -96,12 +98,17 @@ class Pod:
         return container
 
 
+def scaled(count: int) -> int:
+    """Bytes here for bytes of the manifest."""
+    return max(LEAST_BYTES, count // SCALE)
+
+
 def ray_start(group: Manifest, name: str) -> str:
     """The command that KubeRay makes of a group: its rayStartParams, completed from the limits of the container."""
     limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
     params = {"block": "true"} | group["rayStartParams"]
     for key in ("memory", "object-store-memory"):
-        params[key] = str(int(params[key]) // SCALE)
+        params[key] = str(scaled(int(params[key])))
     if name == "head":
         params |= {"head": "true", "dashboard-agent-listen-port": "52365"}
     else:
@@ -118,7 +125,7 @@ def submit(spec: Manifest, job: str) -> str:
     """What KubeRay's submitter runs: the entrypoint as a job, and its log until the end; then how it ended."""
     at = "--address http://127.0.0.1:8265"
     return (
-        f"until ray job list {at} >/dev/null 2>&1; do sleep 1; done; "
+        f"timeout 120 bash -c 'until ray job list {at} >/dev/null 2>&1; do sleep 1; done' || exit 1; "
         f"if ! ray job status {at} {job} >/dev/null 2>&1; then "
         f"ray job submit {at} --no-wait --submission-id {job} -- {spec['entrypoint'].strip()}; fi; "
         f"ray job logs {at} --follow {job}; ray job status {at} {job} | grep -q succeeded"
