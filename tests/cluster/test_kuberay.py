@@ -2,13 +2,16 @@
 
 import copy
 import itertools
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
+from rayae.cli import main
 from tests.cluster import manifests
+from tests.cluster.documents import blocks
 from tests.cluster.manifests import ROOT, Manifest, built, copied, job_of, problems, spec_of
 
 KUBERAY = ROOT / "cluster" / "kuberay"
@@ -239,3 +242,29 @@ def test_jobs_run_under_accounts_of_their_own(folder: Path) -> None:
             (account,) = (one["metadata"] for one in found if one["kind"] == "ServiceAccount")
             assert account["name"] == f"rayae-{job}"
             assert f"rayae-{job}" in next(iter(account["annotations"].values()))
+
+
+def test_the_overlay_of_the_documents_is_taken_with_its_settings_and_its_names(folder: Path, tmp_path: Path) -> None:
+    kustomization, settings = blocks(KUBERAY / "README.md", "yaml")
+    copied(tmp_path / "rayae")
+    mine = tmp_path / "parts-2026-11"
+    mine.mkdir()
+    (mine / "kustomization.yaml").write_text(kustomization)
+    (mine / "score.yaml").write_text(settings)
+    found = built(mine)
+    assert problems(found) == []
+    job = job_of(found)
+    assert (job["metadata"]["name"], job["metadata"]["namespace"]) == ("parts-2026-11", "inspection")
+    images = {pod["spec"]["containers"][0]["image"] for pod in manifests.pods_of(spec_of(job)).values()}
+    assert {one.partition(":")[0] for one in images} == {"registry.example/vision/rayae"}
+    (data,) = (one["data"] for one in found if one["kind"] == "ConfigMap")
+    assert data["score.yaml"] == settings
+    assert main(["score", str(mine / "score.yaml"), "--dry-run"]) == 0
+
+
+def test_the_components_are_those_of_the_documents() -> None:
+    text = (KUBERAY / "README.md").read_text()
+    listed = {
+        name for line in re.findall(r"^\| (`[^|]+`) \|", text, re.MULTILINE) for name in re.findall(r"`([\w-]+)`", line)
+    }
+    assert {one.name for one in (KUBERAY / "components").iterdir()} <= listed
