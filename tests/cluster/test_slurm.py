@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -21,9 +22,6 @@ from tests.faults.processes import PATIENCE_S, wait_for
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "cluster" / "slurm" / "rayae.sbatch"
 PLAYED = Path(__file__).parent / "slurm"
-BRIDGE = (
-    "ip link set lo up && ip link add nodes type bridge && ip addr add 10.77.0.1/24 dev nodes && ip link set nodes up"
-)
 ISOLATED = ["unshare", "--net", "--pid", "--mount", "--fork", "--kill-child", "--mount-proc"]
 
 
@@ -32,7 +30,8 @@ def lacking() -> str:
         return "only root can make network namespaces"
     if not (shutil.which("ip") and shutil.which("unshare")):
         return "there is no ip (Debian package iproute2) or no unshare (util-linux)"
-    done = subprocess.run([*ISOLATED, "bash", "-c", BRIDGE], capture_output=True, text=True)
+    bridge = ["ip", "link", "add", "nodes", "type", "bridge"]
+    done = subprocess.run([*ISOLATED, *bridge], capture_output=True, text=True)
     return f"network namespaces cannot be made here: {done.stderr}" if done.returncode else ""
 
 
@@ -61,10 +60,12 @@ class Cluster:
             "RAYAE_SCRATCH": str(self.scratch),
             "RAYAE_RAY_START": "--object-store-memory=80000000",
             "QUEUE": str(self.queue),
+            "SPOOL": str(self.folder / "spool"),
             "OMP_NUM_THREADS": "1",
         }
+        shutil.rmtree(self.folder / "spool", ignore_errors=True)
         return subprocess.Popen(
-            [*ISOLATED, "bash", "-c", f'{BRIDGE} && exec bash "$@"', "bash", str(SCRIPT), *words],
+            [*ISOLATED, str(PLAYED / "cluster"), str(nodes), str(SCRIPT), *words],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -76,22 +77,26 @@ class Cluster:
 
 
 def ended(process: "subprocess.Popen[str]") -> tuple[int, str]:
-    said = process.communicate(timeout=PATIENCE_S)[0]
+    try:
+        said = process.communicate(timeout=PATIENCE_S)[0]
+    finally:
+        process.kill()  # and with it all that it started
     return process.returncode, said
 
 
 def tell(process: "subprocess.Popen[str]", number: signal.Signals) -> None:
-    """A signal for the batch script, which is the child of `unshare`."""
-    (script,) = psutil.Process(process.pid).children()
+    """A signal for the batch script, and for nothing else."""
+    (script,) = (
+        one for one in psutil.Process(process.pid).children(recursive=True) if one.cmdline()[:2] == ["bash", str(SCRIPT)]
+    )
     script.send_signal(number)
 
 
 @pytest.fixture
-def slurm(tmp_path: Path) -> "Cluster":
+def slurm(tmp_path: Path) -> Iterator[Cluster]:
     cluster = Cluster(tmp_path)
     cluster.scratch.mkdir()
     yield cluster
-    assert list(cluster.scratch.iterdir()) == [], "the job has left something on the disk of its node"
     cluster.scratch.rmdir()
 
 
@@ -106,6 +111,7 @@ def test_a_job_of_two_nodes_scores_to_a_verified_run(slurm: Cluster, bundle: Pat
     assert code == 0, said
     assert "On worker node. Connecting to Ray cluster at 10.77.0.1:" in said
     assert main(["verify", str(out)]) == 0
+    assert (tmp_path / "spool" / "left-1").read_text() == "", "nothing stays on the disk of a node"
     assert (tmp_path / ".ray" / "auth_token").stat().st_mode & 0o077 == 0
     assert not slurm.queue.exists()
 
