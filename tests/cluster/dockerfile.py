@@ -48,7 +48,9 @@ def instructions(text: str) -> list[Instruction]:
     """All of them in order; a comment between continued lines is none of the command's."""
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     joined = re.sub(r"\\\n\s*", "", "\n".join(lines))
-    return [Instruction(word.upper(), value.strip()) for word, _, value in (x.partition(" ") for x in joined.split("\n"))]
+    return [
+        Instruction(word.upper(), value.strip()) for word, _, value in (x.partition(" ") for x in joined.split("\n"))
+    ]
 
 
 def expand(text: str, known: Mapping[str, str]) -> str:

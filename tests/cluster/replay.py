@@ -60,7 +60,13 @@ def build(scratch: Path, arguments: Mapping[str, str], edit: Edit) -> Path:
 
 
 def run(
-    root: Path, words: list[str], environment: Mapping[str, str], *, user: str = "0:0", folder: str = "/", ro: bool = False
+    root: Path,
+    words: list[str],
+    environment: Mapping[str, str],
+    *,
+    user: str = "0:0",
+    folder: str = "/",
+    ro: bool = False,
 ) -> "subprocess.CompletedProcess[str]":
     """A command in a root directory, with processes of its own; `ro`: nothing can be written but /tmp and the home."""
     mounts = ['mount --bind "$1" "$1"', 'mount -t proc proc "$1/proc"', 'mount --rbind /dev "$1/dev"']

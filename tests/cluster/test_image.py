@@ -24,7 +24,10 @@ IMAGE = ROOT / "cluster" / "image"
 VARIANTS = ("cpu", "gpu")
 WHOLE = os.environ.get("IMAGE_VARIANTS", "").split()
 CUDA = re.compile(r"cuda-.+|nvidia-.+|torch|triton")
-FEW = ("pydantic", "pydantic-core", "annotated-types", "typing-extensions", "typing-inspection", "pyyaml", "setuptools")
+FEW = (
+    *("pydantic", "pydantic-core", "annotated-types", "typing-extensions", "typing-inspection", "pyyaml", "setuptools"),
+    *("rich", "markdown-it-py", "mdurl", "pygments"),
+)
 """The packages of the lock that the quick replay installs: enough for the wheel, and for the help of a verb."""
 
 
@@ -129,7 +132,16 @@ def test_nothing_secret_and_nothing_needless_reaches_the_builder(name: str) -> N
 
 def test_ignoring_is_read_as_the_builder_reads_it() -> None:
     ignored = "*\n# a comment\n!src\n!docs/*.md\nsrc/a?.py\n**/secret\n"
-    names = ["src/main.py", "docs/a.md", "src/ab.py", "src/deep/secret", "src/secret/x", "docs/deep/a.md", "other", "src"]
+    names = [
+        "src/main.py",
+        "docs/a.md",
+        "src/ab.py",
+        "src/deep/secret",
+        "src/secret/x",
+        "docs/deep/a.md",
+        "other",
+        "src",
+    ]
     assert [name for name in names if goes_in(name, ignored)] == ["src/main.py", "docs/a.md", "src"]
 
 
@@ -215,11 +227,17 @@ def test_a_pod_may_have_any_user_id_and_a_read_only_root(small: Image) -> None:
     said = small.says("bash", "-c", "id -u; touch /tmp/a ~/a && echo written; touch /opt/rayae/a /a || echo refused")
     assert said.split() == ["12345", "written", "refused"]
     assert small.says("python", "-c", "import getpass; print(getpass.getuser())") == "rayae\n"
-    asked = "import os, sys, importlib.util as u, rayae.cli as c; print(os.path.exists(u.cache_from_source(c.__file__)))"
+    asked = (
+        "import os, sys, importlib.util as u, rayae.cli as c; print(os.path.exists(u.cache_from_source(c.__file__)))"
+    )
     assert small.says("python", "-c", asked) == "True\n", "compiled"
     assert small.says("bash", "-lc", "command -v rayae", PATH="/usr/bin:/bin") == "/opt/rayae/bin/rayae\n"
     assert small.run("bash", "-c", "command -v gcc cc make").returncode == 1
-    assert small.says("sh", "-c", "command -v tini bash wget").split() == ["/usr/bin/tini", "/usr/bin/bash", "/usr/bin/wget"]
+    assert small.says("sh", "-c", "command -v tini bash wget").split() == [
+        "/usr/bin/tini",
+        "/usr/bin/bash",
+        "/usr/bin/wget",
+    ]
     assert "Apache License" in (small.root / "usr/share/licenses/rayae/LICENSE").read_text()
 
 
@@ -242,7 +260,10 @@ def test_the_whole_image_has_the_locked_versions(image: Image) -> None:
 
 
 HEAD = """
-ray start --head --num-cpus=1 --object-store-memory=80000000 --disable-usage-stats > /tmp/log 2>&1 || { cat /tmp/log; exit 3; }
+if ! ray start --head --num-cpus=1 --object-store-memory=80000000 > /tmp/log 2>&1; then
+    cat /tmp/log
+    exit 3
+fi
 until wget -q -O- http://localhost:52365/api/healthz; do sleep 1; done
 until ray job submit --address http://127.0.0.1:8265 -- rayae --version; do sleep 2; done 2>&1
 """

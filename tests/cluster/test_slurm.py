@@ -86,10 +86,15 @@ def ended(process: "subprocess.Popen[str]") -> tuple[int, str]:
 
 def tell(process: "subprocess.Popen[str]", number: signal.Signals) -> None:
     """A signal for the batch script, and for nothing else."""
-    (script,) = (
-        one for one in psutil.Process(process.pid).children(recursive=True) if one.cmdline()[:2] == ["bash", str(SCRIPT)]
-    )
+    (script,) = (one for one in psutil.Process(process.pid).children(recursive=True) if _runs_the_script(one))
     script.send_signal(number)
+
+
+def _runs_the_script(process: psutil.Process) -> bool:
+    try:
+        return process.cmdline()[:2] == ["bash", str(SCRIPT)]
+    except psutil.Error:  # it has ended meanwhile
+        return False
 
 
 @pytest.fixture
@@ -120,7 +125,7 @@ def test_a_job_of_two_nodes_scores_to_a_verified_run(slurm: Cluster, bundle: Pat
 def test_before_its_time_is_up_a_job_goes_back_to_the_queue_and_goes_on(
     slurm: Cluster, bundle: Path, tmp_path: Path
 ) -> None:
-    images, out = write_pictures(tmp_path / "images", 600), tmp_path / "run"
+    images, out = write_pictures(tmp_path / "images", 400), tmp_path / "run"
     asked = score(images, bundle, out, "chunk_images=2", "placement=inline")
     process = slurm.start(*asked)
     wait_for(lambda: len(list(out.glob("chunks/*.parquet"))) >= 3, "three chunks")
@@ -130,7 +135,7 @@ def test_before_its_time_is_up_a_job_goes_back_to_the_queue_and_goes_on(
     assert slurm.queue.read_text() == "4711\n"
     assert not (out / "lease.json").exists(), "the driver ended in order"
     first = {path.name: path.stat().st_mtime_ns for path in out.glob("chunks/*.parquet")}
-    assert 3 <= len(first) < 300
+    assert 3 <= len(first) < 200
     code, said = slurm.run(*asked, SLURM_RESTART_COUNT="1")
     assert (code, "try 2" in said) == (0, True), said
     assert first.items() <= {path.name: path.stat().st_mtime_ns for path in out.glob("chunks/*.parquet")}.items()
@@ -139,7 +144,7 @@ def test_before_its_time_is_up_a_job_goes_back_to_the_queue_and_goes_on(
 
 @namespaces
 def test_a_job_that_is_cancelled_stays_out_of_the_queue(slurm: Cluster, bundle: Path, tmp_path: Path) -> None:
-    images, out = write_pictures(tmp_path / "images", 600), tmp_path / "run"
+    images, out = write_pictures(tmp_path / "images", 400), tmp_path / "run"
     process = slurm.start(*score(images, bundle, out, "chunk_images=2", "workers=1"))
     wait_for(lambda: len(list(out.glob("chunks/*.parquet"))) >= 3, "three chunks")
     tell(process, signal.SIGTERM)
@@ -148,11 +153,10 @@ def test_a_job_that_is_cancelled_stays_out_of_the_queue(slurm: Cluster, bundle: 
 
 
 @namespaces
-def test_a_job_ends_with_the_exit_code_of_its_driver(slurm: Cluster, bundle: Path, tmp_path: Path) -> None:
-    images, out = write_pictures(tmp_path / "images", 8), tmp_path / "run"
-    (images / "good" / "empty.png").touch()
-    code, said = slurm.run(*score(images, bundle, out, "max_failed_fraction=0.01", "min_failed_images=1", "workers=1"))
-    assert (code, "error: " in said) == (1, True), said
+def test_a_job_ends_with_the_exit_code_of_its_driver(slurm: Cluster, tmp_path: Path) -> None:
+    images = write_pictures(tmp_path / "images", 8)
+    code, said = slurm.run(*score(images, tmp_path / "no_bundle", tmp_path / "run"))
+    assert (code, "Running command on head node" in said, "error: " in said) == (2, True, True), said
 
 
 @namespaces
@@ -167,5 +171,7 @@ def test_a_ray_that_does_not_start_is_no_success(slurm: Cluster, bundle: Path, t
 def test_wrong_settings_and_a_long_scratch_path_cost_no_node(slurm: Cluster, bundle: Path, tmp_path: Path) -> None:
     code, said = slurm.run("score", "imges=/data", f"bundle={bundle}", f"out={tmp_path / 'run'}")
     assert (code, "did you mean 'images'" in said, "Ray cluster" in said) == (2, True, False), said
-    code, said = slurm.run("verify", str(tmp_path / "run"), RAYAE_SCRATCH="/a/scratch/folder/with/a/name/that/is/long")
+    long = tmp_path / "a_scratch_folder_with_a_name_that_is_long"
+    long.mkdir()
+    code, said = slurm.run("verify", str(tmp_path / "run"), RAYAE_SCRATCH=str(long))
     assert (code, "is too long" in said) == (2, True), said
