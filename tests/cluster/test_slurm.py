@@ -122,7 +122,7 @@ def test_a_job_of_two_nodes_scores_to_a_verified_run(slurm: Cluster, bundle: Pat
 
 
 @namespaces
-def test_before_its_time_is_up_a_job_goes_back_to_the_queue_and_goes_on(
+def test_before_its_time_is_up_a_slurm_job_goes_back_to_the_queue_and_goes_on(
     slurm: Cluster, bundle: Path, tmp_path: Path
 ) -> None:
     images, out = write_pictures(tmp_path / "images", 400), tmp_path / "run"
@@ -143,7 +143,7 @@ def test_before_its_time_is_up_a_job_goes_back_to_the_queue_and_goes_on(
 
 
 @namespaces
-def test_a_job_that_is_cancelled_stays_out_of_the_queue(slurm: Cluster, bundle: Path, tmp_path: Path) -> None:
+def test_a_slurm_job_that_is_cancelled_stays_out_of_the_queue(slurm: Cluster, bundle: Path, tmp_path: Path) -> None:
     images, out = write_pictures(tmp_path / "images", 400), tmp_path / "run"
     process = slurm.start(*score(images, bundle, out, "chunk_images=2", "workers=1"))
     wait_for(lambda: len(list(out.glob("chunks/*.parquet"))) >= 3, "three chunks")
@@ -160,7 +160,7 @@ def test_a_job_ends_with_the_exit_code_of_its_driver(slurm: Cluster, tmp_path: P
 
 
 @namespaces
-def test_a_ray_that_does_not_start_is_no_success(slurm: Cluster, bundle: Path, tmp_path: Path) -> None:
+def test_a_slurm_job_whose_ray_does_not_start_is_no_success(slurm: Cluster, bundle: Path, tmp_path: Path) -> None:
     images, out = write_pictures(tmp_path / "images", 8), tmp_path / "run"
     code, said = slurm.run(*score(images, bundle, out), RAYAE_RAY_START="--no-such-option")
     assert (code, "Failed to start Ray" in said) == (1, True), said
