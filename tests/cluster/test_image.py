@@ -244,7 +244,7 @@ def test_a_pod_may_have_any_user_id_and_a_read_only_root(small: Image) -> None:
     assert small.says("python", "-c", asked) == "True\n", "compiled"
     assert small.says("bash", "-lc", "command -v rayae") == "/opt/rayae/bin/rayae\n"
     assert small.run("bash", "-c", "command -v gcc cc make").returncode == 1
-    assert small.says("sh", "-c", "command -v tini bash wget").split() == [
+    assert small.says("bash", "-c", "command -v tini bash wget").split() == [
         "/usr/bin/tini",
         "/usr/bin/bash",
         "/usr/bin/wget",
