@@ -127,6 +127,8 @@ def test_a_chunk_is_one_file_with_its_name_and_its_summary(run_and_plan):
     assert about["fingerprint"] == run.record["fingerprint_hash"]
     assert run.summaries() == [summary]
     assert set(summary.seconds) == {"wait", "fetch", "decode", "model"}
+    assert summary.traffic["requests"] == 0, "disks are not asked by requests"
+    assert summary.traffic["bytes"] == sum(size or 0 for size in table["size_bytes"].to_pylist())
 
 
 def test_a_chunk_done_twice_has_the_same_rows(run_and_plan):
