@@ -1,5 +1,6 @@
 """Home of what a run tells Ray's metrics, for Prometheus to take; `cluster/monitoring/README.md` has the same list."""
 
+import threading
 import time
 from collections import Counter as Counts
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -39,6 +40,9 @@ TRAFFIC = {
     "retries": "rayae_retries",
     "throttled": "rayae_throttled",
 }
+
+SECONDS_BETWEEN_BEATS = 5.0
+"""Ray 2.60 passes the value of a gauge on once, and drops it 20 s later: what still holds is to be said again."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ class Metrics:
     """The metrics of one run, told by its driver as the summaries of chunks come."""
 
     def __init__(self, job: Job, left: int) -> None:
-        self.job, self.pace = job, Pace(left)
+        self.job, self.pace, self.started = job, Pace(left), time.time()
         tags = {name: ("run", TAGS[name]) if name in TAGS else ("run",) for name in NAMES}
         self.counters = {name: Counter(name, sentence, tags[name]) for name, sentence in COUNTERS.items()}
         self.gauges = {name: Gauge(name, sentence, tags[name]) for name, sentence in GAUGES.items()}
@@ -96,9 +100,14 @@ class Metrics:
         for key, name in TRAFFIC.items():
             self._count(name, done.traffic.get(key, 0))
         self.pace.advance(done.images)
-        self._tell_what_is_left()
 
-    def _tell_what_is_left(self) -> None:
+    def beat(self) -> None:
+        """Say what holds now: that the driver is there, what is left, and for how long."""
+        self._set("rayae_active", 1)
+        self._set("rayae_workers", self.job.workers)
+        self._set("rayae_started_timestamp_seconds", self.started)
+        if self.job.finish_by is not None:
+            self._set("rayae_finish_by_timestamp_seconds", self.job.finish_by.timestamp())
         self._set("rayae_images_left", (self.pace.total or 0) - self.pace.done)
         seconds = self.pace.seconds_left()
         if seconds is not None:
@@ -114,15 +123,21 @@ class Metrics:
     @contextmanager
     def of_a_driver(self) -> Iterator[None]:
         """Say that a driver is at work while the block lasts."""
-        self._tell_what_is_left()
-        self._set("rayae_workers", self.job.workers)
-        self._set("rayae_started_timestamp_seconds", time.time())
-        if self.job.finish_by is not None:
-            self._set("rayae_finish_by_timestamp_seconds", self.job.finish_by.timestamp())
-        self._set("rayae_active", 1)
+        over = threading.Event()
+
+        def keep_beating() -> None:
+            while not over.wait(SECONDS_BETWEEN_BEATS):
+                self.beat()
+
+        beating = threading.Thread(target=keep_beating, daemon=True)
+        self.beat()
+        beating.start()
         try:
             yield
         finally:
+            over.set()
+            beating.join()
+            self.beat()
             self._set("rayae_active", 0)
 
 

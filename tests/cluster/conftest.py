@@ -25,6 +25,8 @@ class JobServer:
     address: str
     metrics: str
     """Where Prometheus would ask."""
+    folder: Path
+    """Ray's temp folder."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -51,7 +53,7 @@ def job_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobServer]:
                 env=_environment(),
             )
         address, metrics = (f"http://127.0.0.1:{ports[name]}" for name in ("dashboard-port", "metrics-export-port"))
-        server = JobServer(address, f"{metrics}/metrics")
+        server = JobServer(address, f"{metrics}/metrics", Path(folder))
         try:
             wait_for(lambda: head.poll() is not None or _has_agent(server), f"a job server; see {log}")
             assert head.poll() is None, log.read_text()
