@@ -1,5 +1,6 @@
 """A Prometheus with the shipped files, at a Ray that runs: it sees a run, one that is killed, and their alerts."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -110,6 +111,9 @@ def test_prometheus_sees_a_run_and_the_death_of_its_driver(job_server: JobServer
             driver.wait(60)
         said = follower.communicate(timeout=PATIENCE_S)[0]
         assert follower.returncode == 0, said
+        lines = [json.loads(line) for line in said.splitlines()]
+        assert {line["verb"] for line in lines} == {"submit", "score"}
+        assert max(line.get("done", 0) for line in lines if line["run"] == ends) == IMAGES
         gone = ALERTS["RayaeDriverGone"]["expr"]
         wait_for(lambda: not found.ask("ray_rayae_active"), "no driver at work")
         assert found.runs(gone) == {killed: 1.0}
