@@ -40,7 +40,8 @@ class JobServer:
 @pytest.fixture(scope="session")
 def job_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobServer]:
     """`ray start` with ports and a folder of its own, ended by its pid; jobs find the Python of the tests first."""
-    with tempfile.TemporaryDirectory(prefix="rh-") as folder:  # short, as sockets lie in it
+    # A short name, as sockets lie in it; the last process of the head may still write when the head has ended.
+    with tempfile.TemporaryDirectory(prefix="rh-", ignore_cleanup_errors=True) as folder:
         names = ("dashboard-port", "dashboard-agent-listen-port", "ray-client-server-port", "metrics-export-port")
         ports = {name: free_port() for name in names}
         words = ["--head", "--block", "--num-cpus=4", "--port=0", "--include-dashboard=true", f"--temp-dir={folder}"]

@@ -91,7 +91,8 @@ def test_a_chunk_that_is_decoded_elsewhere_has_the_same_rows(tmp_path, bundle, i
     apart, plan = run_of(tmp_path / "apart", bundle, images)
     reader, scorer = ChunkReader(plan), ChunkScorer(plan)
     for chunk in apart.chunks:
-        scorer.finish(chunk, reader.decode(chunk))
+        summary = scorer.finish(chunk, reader.decode(chunk))
+        assert summary.traffic == together.summary_of(together.chunk_uri(chunk.number), chunk).traffic != {}
     assert apart.results().equals(together.results())
 
 
