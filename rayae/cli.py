@@ -200,7 +200,7 @@ def _submit(words: list[str], *, is_dry_run: bool) -> int:
     if is_dry_run:
         print(redacted(config.dump(asked)), end="")
         return 0
-    _speak(SUBMIT, asked)
+    _speak(SUBMIT, asked, of=rest[0])
     return submit(settings, rest[0], asked)
 
 
@@ -238,15 +238,15 @@ def _do_verb(verb: Verb, words: list[str], *, is_dry_run: bool) -> None:
         verb.function()(settings)
 
 
-def _speak(verb: str, settings: "BaseModel") -> None:
-    """Print from now on as `log=` says, each line of JSON with the verb and what it is about."""
+def _speak(verb: str, settings: "BaseModel", of: str | None = None) -> None:
+    """Print from now on as `log=` says, each line of JSON with the verb and what it (or the verb `of` a job) is on."""
     if getattr(settings, "log", None) != "json":
         jsonlines.end()
         return
     from rayae import storage
 
     given = {key: getattr(settings, key, None) for key in ABOUT}
-    about = {OUT_IS.get(verb, key) if key == "out" else key: value for key, value in given.items() if value}
+    about = {OUT_IS.get(of or verb, key) if key == "out" else key: value for key, value in given.items() if value}
     jsonlines.begin({"verb": verb, **{key: storage.absolute(value) for key, value in about.items()}})
 
 
