@@ -10,14 +10,15 @@ import importlib
 import os
 import select
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
-from rayae import __version__, stopping
+from rayae import __version__, jsonlines, stopping
 from rayae.errors import ConfigError, RayaeError
 from rayae.redaction import redacted
-from rayae.terminal import printable
+from rayae.terminal import fail, stopped
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -27,6 +28,11 @@ CLOSED_PIPE = 141
 STANDARD_OUTPUTS = (1, 2)
 SUBMIT = "submit"
 """The one verb that takes the words of another, its own as options, and the exit code of a job elsewhere."""
+IN_JSON = "log=json"
+"""The word by which even what is wrong with the settings is told as JSON; in a YAML file it counts once it is read."""
+ABOUT = ("run", "bundle", "out")
+"""Settings that say in each line of JSON what it is about; `out` of these verbs is known by another name."""
+OUT_IS = {"score": "run", "train": "bundle"}
 OPTIONS = {"--help": "--help", "-h": "--help", "--dry-run": "--dry-run", "--version": "--version"}
 
 HOW_SETTINGS_ARE_GIVEN = """\
@@ -120,17 +126,32 @@ def run(verb: str | None = None) -> NoReturn:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line says and return the exit code; a bug keeps its traceback."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if IN_JSON in words:
+        jsonlines.begin({})
+    try:
+        return _main(words)
+    except Exception:  # a bug of rayae
+        if not jsonlines.is_begun():
+            raise
+        fail("this is a bug of rayae", traceback=traceback.format_exc())
+        return RayaeError.exit_code
+    finally:
+        jsonlines.end()
+
+
+def _main(words: list[str]) -> int:
     try:
         with stopping.watched():
-            code = _do(list(sys.argv[1:] if argv is None else argv))
+            code = _do(words)
         if sys.stdout is not None:
             sys.stdout.flush()
         return code
     except RayaeError as error:
-        print(printable(f"error: {error}"), file=sys.stderr)
+        fail(str(error))
         return error.exit_code
     except (KeyboardInterrupt, stopping.Terminated) as stop:
-        print("stopped: what is committed stays, and the same command goes on from there.", file=sys.stderr)
+        stopped("stopped: what is committed stays, and the same command goes on from there.")
         return INTERRUPTED if isinstance(stop, KeyboardInterrupt) else TERMINATED
     except BrokenPipeError:
         if not _give_up_closed_outputs():
@@ -179,6 +200,7 @@ def _submit(words: list[str], *, is_dry_run: bool) -> int:
     if is_dry_run:
         print(redacted(config.dump(asked)), end="")
         return 0
+    _speak(SUBMIT, asked, of=rest[0])
     return submit(settings, rest[0], asked)
 
 
@@ -211,8 +233,21 @@ def _do_verb(verb: Verb, words: list[str], *, is_dry_run: bool) -> None:
     if is_dry_run:
         print(redacted(config.dump(settings)), end="")
     else:
+        _speak(verb.name, settings)
         _reach_storage(settings)
         verb.function()(settings)
+
+
+def _speak(verb: str, settings: "BaseModel", of: str | None = None) -> None:
+    """Print from now on as `log=` says, each line of JSON with the verb and what it (or the verb `of` a job) is on."""
+    if getattr(settings, "log", None) != "json":
+        jsonlines.end()
+        return
+    from rayae import storage
+
+    given = {key: getattr(settings, key, None) for key in ABOUT}
+    about = {OUT_IS.get(of or verb, key) if key == "out" else key: value for key, value in given.items() if value}
+    jsonlines.begin({"verb": verb, **{key: storage.absolute(value) for key, value in about.items()}})
 
 
 def _settings_of(verb: Verb, words: list[str]) -> "BaseModel":
@@ -291,7 +326,7 @@ def _give_up_full_output() -> int:
     """Say on stderr that stdout is full, and send what is still to be written to nowhere."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), STANDARD_OUTPUTS[0])
     with contextlib.suppress(OSError):  # stderr may be on the same disk
-        print("error: what is printed cannot be written: no space left on its device.", file=sys.stderr)
+        fail("what is printed cannot be written: no space left on its device.")
     return RayaeError.exit_code
 
 

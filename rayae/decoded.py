@@ -18,6 +18,7 @@ from rayae.errors import ConfigError
 from rayae.loader import Loaded
 from rayae.preprocess import Picture, Preprocess
 from rayae.results import Status
+from rayae.traffic import Traffic
 
 MOST_BYTES = 1024**3
 """Pixels of one chunk: a process holds them whole, and Ray's object store some of them."""
@@ -87,13 +88,15 @@ class _Image:
     size_bytes: int | None
     fetch_seconds: float
     decode_seconds: float
+    traffic: dict[str, int]
 
     @classmethod
     def of(cls, one: Loaded) -> "_Image":
         picture = one.picture
         seen = (str(picture.status), picture.error, picture.width, picture.height, one.size_bytes)
-        return cls(*seen, one.fetch_seconds, one.decode_seconds)
+        return cls(*seen, one.fetch_seconds, one.decode_seconds, one.traffic.to_dict())
 
     def loaded(self, pixels: NDArray[np.uint8] | None) -> Loaded:
         picture = Picture(pixels, Status(self.status), self.error, self.width, self.height)
-        return Loaded(picture, self.size_bytes, None, self.fetch_seconds, self.decode_seconds)
+        traffic = Traffic.from_dict(self.traffic)
+        return Loaded(picture, self.size_bytes, None, self.fetch_seconds, self.decode_seconds, traffic)

@@ -86,10 +86,12 @@ def merged(summaries: Sequence[ChunkSummary], number: int = 0) -> ChunkSummary:
     """The sum of summaries, as if all their rows stood in one chunk."""
     by_status: Counter[str] = Counter()
     seconds: defaultdict[str, float] = defaultdict(float)
+    traffic = Counter[str]()
     for summary in summaries:
         by_status.update(summary.by_status)
         for stage, spent in summary.seconds.items():
             seconds[stage] += spent
+        traffic.update(summary.traffic)
     worst = itertools.chain.from_iterable(summary.worst for summary in summaries)
     return ChunkSummary(
         chunk=number,
@@ -99,4 +101,5 @@ def merged(summaries: Sequence[ChunkSummary], number: int = 0) -> ChunkSummary:
         seconds={stage: round(value, 4) for stage, value in seconds.items()},
         histogram=np.sum([summary.histogram for summary in summaries], axis=0).tolist() if summaries else [],
         worst=heapq.nsmallest(WORST_KEPT, worst, key=lambda pair: (-pair[1], pair[0])),
+        traffic=dict(traffic),
     )

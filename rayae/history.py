@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
-from rayae import storage
+from rayae import jsonlines, storage
 from rayae.errors import StorageError
 from rayae.terminal import say
 from rayae.training import Epoch
@@ -34,14 +34,17 @@ class HistoryTable:
 
     def __init__(self, epochs: int, already: int = 0) -> None:
         self.epochs, self.shown = epochs, already
-        say(HEADER)
+        if not jsonlines.is_begun():
+            say(HEADER)
 
     def show(self, history: Sequence[Epoch]) -> None:
         """Print the epochs that are not on the terminal yet."""
         for told in history[self.shown :]:
             say(
                 f"{told.epoch:>3} of {self.epochs:<3} {told.train_loss:>10.5f} {told.validation_loss:>14.5f} "
-                f"{told.learning_rate:>15.2e} {told.images_per_second:>10,.0f} {told.seconds:>9.1f}"
+                f"{told.learning_rate:>15.2e} {told.images_per_second:>10,.0f} {told.seconds:>9.1f}",
+                epochs=self.epochs,
+                **asdict(told),
             )
         self.shown = max(self.shown, len(history))
 

@@ -11,7 +11,7 @@ from collections.abc import Generator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from threading import Event
 
@@ -23,6 +23,7 @@ from rayae.preprocess import Picture, Preprocess
 from rayae.reader import NEVER, Image, Reader
 from rayae.results import Status
 from rayae.storage import is_local
+from rayae.traffic import Traffic
 
 AHEAD_IMAGES = 512
 AHEAD_BYTES = 256 * 1024**2
@@ -49,6 +50,7 @@ class Loaded:
     digest: str | None
     fetch_seconds: float
     decode_seconds: float
+    traffic: Traffic = field(default_factory=Traffic)
 
 
 @dataclass(frozen=True)
@@ -73,12 +75,13 @@ class Loader:
         read = time.perf_counter()
         if fetched.data is None:
             failed = Picture(None, fetched.status, fetched.error, None, None)
-            return Loaded(failed, fetched.size_bytes, None, read - started, 0.0)
+            return Loaded(failed, fetched.size_bytes, None, read - started, 0.0, fetched.traffic)
         with decoding:
             begun = time.perf_counter()
             picture = self.preprocess.decode(fetched.data, page_of(image.place))
             digest = digest_of(fetched.data) if self.digests else None
-            return Loaded(picture, fetched.size_bytes, digest, read - started, time.perf_counter() - begun)
+            seconds = (read - started, time.perf_counter() - begun)
+            return Loaded(picture, fetched.size_bytes, digest, *seconds, fetched.traffic)
 
     def _load_in_threads(self, images: list[Image]) -> Generator[Loaded]:
         """Disks are read by as many threads as decode; storage that is far away by more, which mostly wait for it."""

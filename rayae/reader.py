@@ -26,6 +26,7 @@ from rayae.redaction import redacted
 from rayae.results import Status
 from rayae.storage import is_local
 from rayae.throttle import Throttle, backoff_s, throttle_of
+from rayae.traffic import Traffic
 from rayae.web import is_web
 
 TRIES_OF_CREDENTIALS = 2
@@ -41,6 +42,8 @@ class Fetched:
     status: Status
     error: str | None
     size_bytes: int | None
+    traffic: Traffic = field(default_factory=Traffic, compare=False)
+    """What it took, in this read: what images share counts with the first of them."""
 
 
 @dataclass(frozen=True)
@@ -67,17 +70,19 @@ class Reader:
 
     def read(self, image: Image, stop: threading.Event = NEVER) -> Fetched:
         """Fetch an image; once `stop` is set no more tries are made."""
+        traffic = Traffic()
         try:
-            data = self._read(image, stop)
+            data = self._read(image, stop, traffic)
         except Refused as refused:
-            return Fetched(None, refused.status, refused.sentence, refused.size_bytes)
-        return Fetched(data, Status.SCORED, None, len(data))
+            return Fetched(None, refused.status, refused.sentence, refused.size_bytes, traffic)
+        return Fetched(data, Status.SCORED, None, len(data), traffic)
 
-    def _read(self, image: Image, stop: threading.Event) -> bytes:
+    def _read(self, image: Image, stop: threading.Event, traffic: Traffic) -> bytes:
         if image.place is None:
             if image.size_bytes is not None and not is_local(image.uri):
                 self._refuse_size(image.size_bytes)
-            data = self._fetch(image.uri, Part(most=self.max_bytes), lambda answer: self._judge(answer, image), stop)
+            part = Part(most=self.max_bytes)
+            data = self._fetch(image.uri, part, lambda answer: self._judge(answer, image), stop, traffic)
             if len(data) > self.max_bytes:  # of a server that did not say how much there is
                 raise self._too_large(None)
             self._refuse_size(len(data), image.size_bytes)
@@ -89,7 +94,7 @@ class Reader:
         def fetch(first: int, length: int | None) -> bytes:
             most = self.max_bytes if length is None else None
             return self._fetch(
-                container, Part(first, length, most), lambda answer: self._judge_archive(answer, image), stop
+                container, Part(first, length, most), lambda answer: self._judge_archive(answer, image), stop, traffic
             )
 
         try:
@@ -103,13 +108,18 @@ class Reader:
         self._refuse_size(len(data))
         return data
 
-    def _fetch(self, uri: str, part: Part, judge: Callable[[Answer], None], stop: threading.Event) -> bytes:
+    def _fetch(
+        self, uri: str, part: Part, judge: Callable[[Answer], None], stop: threading.Event, traffic: Traffic
+    ) -> bytes:
         if is_local(uri):
-            return fetch_local(uri, part, judge)
-        return self._fetch_with_patience(uri, part, judge, stop)
+            data = fetch_local(uri, part, judge)
+        else:
+            data = self._fetch_with_patience(uri, part, judge, stop, traffic)
+        traffic.bytes += len(data)
+        return data
 
     def _fetch_with_patience(
-        self, uri: str, part: Part, judge: Callable[[Answer], None], stop: threading.Event
+        self, uri: str, part: Part, judge: Callable[[Answer], None], stop: threading.Event, traffic: Traffic
     ) -> bytes:
         throttle, began = throttle_of(place_of(uri), self.concurrency), time.monotonic()
         ends = began + self.deadline_s
@@ -119,7 +129,8 @@ class Reader:
                     if stop.is_set():
                         raise Refused(Status.TIMEOUT, "The job ends; it was not asked for.")
                     ends += waited_s  # waiting for one's turn is no fault of the image
-                    return self._try(throttle, uri, part, judge)
+                    traffic.retries += failures > 1
+                    return self._try(throttle, uri, part, judge, traffic)
             except Expired as expired:
                 if failures > TRIES_OF_CREDENTIALS:
                     raise ConfigError(
@@ -132,35 +143,43 @@ class Reader:
                 wait_s = backoff_s(refused.again.base_s, refused.again.longest_s, failures - 1)
                 left_s = ends - time.monotonic()
                 if left_s <= 0 or stop.wait(min(wait_s, left_s)):
-                    self._refuse_outage(throttle, uri, refused, stop)
+                    self._refuse_outage(throttle, uri, refused, stop, traffic)
                     tries = f" (tried {failures} times in {time.monotonic() - began:.0f} s)" if failures > 1 else ""
                     raise Refused(refused.status, f"{refused.sentence.rstrip('.')}{tries}.") from None
         raise AssertionError("unreachable: the tries are counted without end")
 
-    def _try(self, throttle: Throttle, uri: str, part: Part, judge: Callable[[Answer], None]) -> bytes:
+    def _try(
+        self, throttle: Throttle, uri: str, part: Part, judge: Callable[[Answer], None], traffic: Traffic
+    ) -> bytes:
+        traffic.requests += 1
         try:
             data = fetch_remote(uri, part, judge, self.timeout_s)
         except Refused as refused:
             if refused.again is None:
                 throttle.answered()
             else:
+                traffic.throttled += refused.again.is_busy
                 throttle.failed(is_busy=refused.again.is_busy)
             raise
         throttle.answered()
         return data
 
-    def _refuse_outage(self, throttle: Throttle, uri: str, refused: Refused, stop: threading.Event) -> None:
+    def _refuse_outage(
+        self, throttle: Throttle, uri: str, refused: Refused, stop: threading.Event, traffic: Traffic
+    ) -> None:
         """StorageError when it is storage that fails, and not this image."""
         if is_web(uri):
             return  # there are many servers, and those that are gone must not end the job for the others
-        seconds = throttle.silent_s()
-        if seconds >= self.deadline_s / 2 and not stop.is_set() and not self._answers(throttle, another_at(uri), stop):
+        seconds, another = throttle.silent_s(), another_at(uri)
+        if seconds < self.deadline_s / 2 or stop.is_set():
+            return
+        if not self._answers(throttle, another, stop, traffic):
             raise StorageError(
                 f"{place_of(uri)} has answered no request for {seconds:.0f} s. {refused.sentence} What is committed "
                 "stays; run the same command again when it answers."
             )
 
-    def _answers(self, throttle: Throttle, uri: str, stop: threading.Event) -> bool:
+    def _answers(self, throttle: Throttle, uri: str, stop: threading.Event, traffic: Traffic) -> bool:
         """Whether storage says anything at all when it is asked for this; no body is taken. Once `stop` is set: yes."""
 
         def enough(answer: Answer) -> None:
@@ -169,7 +188,7 @@ class Reader:
         try:
             with throttle.turn(stop):
                 if not stop.is_set():
-                    self._try(throttle, uri, Part(length=1), enough)
+                    self._try(throttle, uri, Part(length=1), enough, traffic)
         except Refused as refused:
             return refused.again is None
         except Expired:  # says storage

@@ -4,7 +4,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -85,6 +85,9 @@ class ChunkSummary:
     histogram: list[int]
     worst: list[tuple[int, float]]
     """`image_id` and score of the chunk's highest scores, highest first."""
+    traffic: dict[str, int] = field(default_factory=dict, compare=False)
+    """The counts of `Traffic`; files of former versions have none. Summaries of the same rows are equal whatever it
+    took to read them."""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -164,7 +167,9 @@ def reserved_columns(score_names: Sequence[str]) -> set[str]:
     return {*FROM_MANIFEST, *OUTCOME, *PIXEL_STATISTICS, *DECISION, *score_names, *ONLY_IN_MANIFEST}
 
 
-def summarise(chunk: int, table: pa.Table, seconds: Mapping[str, float]) -> ChunkSummary:
+def summarise(
+    chunk: int, table: pa.Table, seconds: Mapping[str, float], traffic: Mapping[str, int] | None = None
+) -> ChunkSummary:
     """Count what a chunk's rows say."""
     scores = table["score"].to_numpy(zero_copy_only=False)
     scored = np.flatnonzero(~np.isnan(scores))
@@ -179,6 +184,7 @@ def summarise(chunk: int, table: pa.Table, seconds: Mapping[str, float]) -> Chun
         seconds={stage: round(value, 4) for stage, value in seconds.items()},
         histogram=np.bincount(bins, minlength=len(SCORE_EDGES) + 1).tolist(),
         worst=[(int(ids[row]), float(scores[row])) for row in worst],
+        traffic=dict(traffic or {}),
     )
 
 

@@ -24,6 +24,7 @@ from rayae.results import ChunkSummary, Judge, Outcome, Status, chunk_bytes, res
 from rayae.run import Run, read_chunk, total
 from rayae.scorer import Scorer
 from rayae.terminal import Progress
+from rayae.traffic import Traffic
 
 
 @dataclass(frozen=True)
@@ -115,15 +116,18 @@ class ChunkScorer:
         if former is not None and not work.images.num_rows:
             return former
         seconds = defaultdict(float, {} if former is None else former.seconds)
-        done = result_table(work.images, self._score(work.images, loading, seconds), self.judge)
-        return self._write(chunk, work.merged(done), seconds)
+        traffic = Traffic.from_dict({} if former is None else former.traffic)
+        done = result_table(work.images, self._score(work.images, loading, seconds, traffic), self.judge)
+        return self._write(chunk, work.merged(done), seconds, traffic)
 
-    def _write(self, chunk: Chunk, table: pa.Table, seconds: Mapping[str, float]) -> ChunkSummary:
-        summary = summarise(chunk.number, table, seconds)
+    def _write(self, chunk: Chunk, table: pa.Table, seconds: Mapping[str, float], traffic: Traffic) -> ChunkSummary:
+        summary = summarise(chunk.number, table, seconds, traffic.to_dict())
         storage.write_bytes(self.run.chunk_uri(chunk.number), chunk_bytes(table, summary, self.plan.fingerprint))
         return summary
 
-    def _score(self, images: pa.Table, loading: Iterator[Loaded], seconds: defaultdict[str, float]) -> Outcome:
+    def _score(
+        self, images: pa.Table, loading: Iterator[Loaded], seconds: defaultdict[str, float], traffic: Traffic
+    ) -> Outcome:
         """Score in micro-batches while the next images come: fetched and decoded in threads, or elsewhere before."""
         rows = _Rows(len(images), self.scorer.score_names)
         batch: list[tuple[int, NDArray[np.uint8]]] = []
@@ -133,6 +137,7 @@ class ChunkScorer:
             seconds["wait"] += time.perf_counter() - started
             seconds["fetch"] += loaded.fetch_seconds
             seconds["decode"] += loaded.decode_seconds
+            traffic.add(loaded.traffic)
             rows.add(row, loaded)
             if loaded.picture.pixels is not None:
                 batch.append((row, loaded.picture.pixels))
@@ -262,6 +267,7 @@ def follow(
             done, flagged, failed = done + summary.images, flagged + summary.flagged, failed + summary.failed
             budget.spend(summary.by_status)
             flags = f"{flagged:,} flagged" if run.threshold is not None else ""
-            progress.advance(summary.images, ", ".join(filter(None, [flags, f"{failed:,} failed"])))
+            note = ", ".join(filter(None, [flags, f"{failed:,} failed"]))
+            progress.advance(summary.images, note, flagged=flagged, failed=failed)
     seconds = time.monotonic() - started
     return {"wall_seconds": round(seconds, 2), "images_per_second": round(done / max(seconds, 1e-9), 1)}

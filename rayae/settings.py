@@ -125,7 +125,12 @@ class OptimizerSettings(Settings):
     """Share of 1-SSIM in the loss; the rest is the mean squared error."""
 
 
-class VerbSettings(Settings):
+class SpokenSettings(Settings):
+    log: Literal["text", "json"] = "text"
+    """How lines are printed: `text` for people, or `json`, an object a line, for what collects logs."""
+
+
+class VerbSettings(SpokenSettings):
     storage: StorageSettings = StorageSettings()
 
 
@@ -190,6 +195,9 @@ class RunnerSettings(VerbSettings):
     """Tighter limits for single statuses, for example `{throttled: 0.01}`."""
     min_failed_sample: Annotated[int, Field(gt=0)] = 200
     """Images that must have been tried before a share of failures can stop scoring; training looks once, at all."""
+    finish_by: Moment | None = None
+    """When scoring should be done: ISO 8601, as `2026-11-24T06:00+01:00`, else UTC. It stops nothing: Prometheus is
+    told, whose rules warn before and after."""
 
 
 class RuleSettings(Settings):
@@ -311,7 +319,7 @@ class SubmitSettings(Settings):
     """Folder or URI of code that is sent to the cluster, where rayae is not installed in its image."""
 
 
-class DemoSettings(Settings):
+class DemoSettings(SpokenSettings):
     out: str = "demo"
     """Folder for the manifest, the bundle, the run and the report."""
     cache: str | None = None

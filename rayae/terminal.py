@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from types import TracebackType
+from typing import Any, TextIO
 
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, TextColumn
@@ -11,6 +12,8 @@ from rich.progress import Progress as RichProgress
 from rich.table import Column, Table
 from rich.text import Text
 
+from rayae import jsonlines
+from rayae.pace import Pace, in_words
 from rayae.redaction import redacted
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -26,14 +29,31 @@ class Console(RichConsole):
         raise BrokenPipeError
 
 
-def say(text: str) -> None:
-    """Print one line for people."""
-    print(printable(text), flush=True)
+def say(text: str, **fields: Any) -> None:
+    """Print one line for people, or with `log=json` as JSON with its fields."""
+    _tell("info", text, text, sys.stdout, fields)
 
 
-def warn(text: str) -> None:
+def warn(text: str, **fields: Any) -> None:
     """Print one line about something that is odd and does not stop the job."""
-    print(printable(f"warning: {text}"), file=sys.stderr, flush=True)
+    _tell("warning", text, f"warning: {text}", sys.stderr, fields)
+
+
+def fail(text: str, **fields: Any) -> None:
+    """Print the line that says why the job ends."""
+    _tell("error", text, f"error: {text}", sys.stderr, fields)
+
+
+def stopped(text: str) -> None:
+    """Print the line that says that somebody has stopped the job."""
+    _tell("warning", text, text, sys.stderr, {})
+
+
+def _tell(level: str, message: str, for_people: str, stream: TextIO, fields: dict[str, Any]) -> None:
+    is_json = jsonlines.is_begun()
+    print(
+        jsonlines.line(level, message, fields, printable) if is_json else printable(for_people), file=stream, flush=True
+    )
 
 
 def printable(text: str) -> str:
@@ -44,8 +64,15 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in safe)
 
 
-def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table; numbers must come formatted, and all but the first column are set to the right."""
+def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], **fields: Any) -> None:
+    """Print a table; numbers must come formatted, and all but the first column are set to the right.
+
+    With `log=json` it is one line, whose `rows` are mappings by column, with the cells as people see them.
+    """
+    if jsonlines.is_begun():
+        cells = [dict(zip(columns, map(str, row), strict=True)) for row in rows]
+        say(title, **{"rows": cells, **fields})
+        return
     table = Table()
     for position, column in enumerate(columns):
         table.add_column(Text(printable(column)), justify="left" if position == 0 else "right", overflow="fold")
@@ -60,61 +87,58 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[objec
 
 
 class Progress:
-    """A bar with the rate and the time left on a terminal; elsewhere a line every ten seconds.
+    """A bar with the rate and the time left on a terminal; elsewhere, and with `log=json`, a line every ten seconds.
 
     Without a `total`, as nobody knows beforehand how many files there are to list, there is no time left to tell.
     """
 
     def __init__(self, what: str, total: int | None, unit: str = "images", already: int = 0) -> None:
-        self.what, self.total, self.unit = what, total, unit
-        self.done = self.counted_from = already
-        self.started: float | None = None
+        self.what, self.unit, self.pace = what, unit, Pace(total, already)
         self.printed = time.monotonic()
         self.console = Console()
         self.bar: RichProgress | None = None
 
     def __enter__(self) -> "Progress":
-        if self.console.is_terminal:
+        if self.console.is_terminal and not jsonlines.is_begun():
+            total, done = self.pace.total, self.pace.done
             text = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True))
             self.bar = RichProgress(BarColumn(bar_width=BAR_WIDTH), text, console=self.console)
             self.bar.start()
-            first = "" if self.total is None else f" of {self.total - self.done:,} {self.unit}"
+            first = "" if total is None else f" of {total - done:,} {self.unit}"
             waiting = f"{self.what}: waiting for the first{first}"
-            self.task = self.bar.add_task(waiting, total=self.total, completed=self.done)
+            self.task = self.bar.add_task(waiting, total=total, completed=done)
         return self
 
-    def advance(self, count: int, note: str = "") -> None:
-        """Add `count` to what is done; `note` stands at the end of the line."""
-        self.done += count
-        if self.started is None:  # what came before the first result was starting up, and says nothing of the rate
-            self.started, self.counted_from = time.monotonic(), self.done
-        rate = self.rate()
+    def advance(self, count: int, note: str = "", **fields: Any) -> None:
+        """Add `count` to what is done; `note` stands at the end of the line, `fields` in that of `log=json`."""
+        self.pace.advance(count)
+        if self.bar is not None:
+            self.bar.update(self.task, completed=self.pace.done, description=printable(self.line(note)))
+        elif time.monotonic() - self.printed >= SECONDS_BETWEEN_LINES or self.pace.done == self.pace.total:
+            self.printed = time.monotonic()
+            say(self.line(note), **{**self.figures(), **fields})
+
+    def line(self, note: str = "") -> str:
+        """What is done, the time left and the rate, in words."""
+        total, rate, left = self.pace.total, self.pace.rate(), self.pace.seconds_left()
         parts = [
-            f"{self.what}: {self.done:,} {'' if self.total is None else f'of {self.total:,} '}{self.unit}",
-            self.left(),
+            f"{self.what}: {self.pace.done:,} {'' if total is None else f'of {total:,} '}{self.unit}",
+            "" if left is None else f"{in_words(left)} left",
             f"{rate:,.0f} {self.unit}/s" if rate > 0 else "",
             note,
         ]
-        line = ", ".join(filter(None, parts))
-        if self.bar is not None:
-            self.bar.update(self.task, completed=self.done, description=printable(line))
-        elif time.monotonic() - self.printed >= SECONDS_BETWEEN_LINES or self.done == self.total:
-            self.printed = time.monotonic()
-            say(line)
+        return ", ".join(filter(None, parts))
 
-    def rate(self) -> float:
-        """Units a second since the first came in."""
-        if self.started is None or self.done == self.counted_from:
-            return 0.0
-        return (self.done - self.counted_from) / max(time.monotonic() - self.started, 1e-9)
-
-    def left(self) -> str:
-        """The time left at the rate so far, in words; nothing while it is not known."""
-        rate = self.rate()
-        if self.total is None or (rate <= 0 and self.done < self.total):
-            return ""
-        seconds = round((self.total - self.done) / rate) if rate > 0 else 0
-        return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02} left"
+    def figures(self) -> dict[str, Any]:
+        """The same as fields; what is not known is null."""
+        total, done, rate, left = self.pace.total, self.pace.done, self.pace.rate(), self.pace.seconds_left()
+        return {
+            "unit": self.unit,
+            "done": done,
+            "left": None if total is None else total - done,
+            "per_second": round(rate, 3) if rate > 0 else None,
+            "eta_s": None if left is None else round(left, 1),
+        }
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

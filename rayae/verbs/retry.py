@@ -102,7 +102,8 @@ def _follow(
         for summary in summaries:
             after.append(summary)
             again = sum(_count(one, statuses) for one in after)
-            progress.advance(_count(before[summary.chunk], statuses), f"{again:,} failed in the same way")
+            tried_now = _count(before[summary.chunk], statuses)
+            progress.advance(tried_now, f"{again:,} failed in the same way", failed=again)
     seconds = time.monotonic() - started
     return after, {"wall_seconds": round(seconds, 2), "images_per_second": round(tried / max(seconds, 1e-9), 1)}
 

@@ -23,7 +23,7 @@ from rayae.redaction import kept
 from rayae.results import ChunkSummary
 from rayae.run import CALIBRATION, CHUNKS, MANIFEST, RECORD, SUCCESS, Run, short_hash, total
 from rayae.scoring import FailureBudget, ScoringPlan, follow, score_inline
-from rayae.settings import RunnerSettings, ScoreSettings
+from rayae.settings import RunnerSettings, ScoreSettings, moment
 from rayae.terminal import say, show_table, warn
 from rayae.verbs.index import listed, write_listed
 
@@ -116,7 +116,7 @@ def summaries_of(plan: ScoringPlan, run: Run, left: list[Chunk], settings: Runne
     if settings.placement == "inline":
         return score_inline(plan, run, left)
     from rayae.on_ray.cluster import connect, plan_decoders, plan_workers
-    from rayae.on_ray.metrics import told
+    from rayae.on_ray.metrics import Job, told
     from rayae.on_ray.score import score_on_ray
 
     asked, is_apart = settings.resources, settings.placement == "apart"
@@ -128,7 +128,9 @@ def summaries_of(plan: ScoringPlan, run: Run, left: list[Chunk], settings: Runne
     decoders = plan_decoders(workers, asked.decoders) if is_apart else 0
     reader = reader_of(settings, decoders or workers.count)
     summaries = score_on_ray(replace(plan, reader=reader), run, left, workers, decoders)
-    return told(run.uri, summaries, sum(chunk.rows for chunk in left))
+    former = {summary.chunk: summary for summary in run.summaries()} if plan.retried else {}
+    job = Job(run.uri, workers.count, plan.retried, former, moment(settings.finish_by) if settings.finish_by else None)
+    return told(job, summaries, left)
 
 
 def reader_of(settings: RunnerSettings, workers: int = 1) -> Reader:

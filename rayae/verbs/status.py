@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from rayae import storage
+from rayae import jsonlines, storage
 from rayae.errors import StorageError
 from rayae.filelist import merged
 from rayae.lease import LIMITS, Holder, holder_of
 from rayae.manifest import Chunk
+from rayae.pace import in_words
 from rayae.results import ChunkSummary, chunk_name
 from rayae.run import CHUNKS, FOOTER_READERS, Run
 from rayae.settings import StatusSettings
@@ -55,13 +56,32 @@ class State:
 
     def speed(self) -> str:
         """Images a second and the time left, while somebody is at work."""
+        left = self.seconds_left()
+        return "" if left is None else f"{self.images_per_second:,.1f} images/s, {in_words(left)} left"
+
+    def seconds_left(self) -> float | None:
+        """None when all is done, when nobody is at work, or when nothing says how fast."""
         left = self.run.rows - self.summary.images
-        if not self.images_per_second or not self.is_driven or not left:
-            return ""
-        seconds = round(left / self.images_per_second)
-        return (
-            f"{self.images_per_second:,.1f} images/s, {seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02} left"
-        )
+        return left / self.images_per_second if self.images_per_second and self.is_driven and left else None
+
+    def figures(self) -> dict[str, Any]:
+        """The whole as fields of a line of JSON; what is not known is null."""
+        left = self.seconds_left()
+        return {
+            "images": self.run.rows,
+            "done": self.summary.images,
+            "left": self.run.rows - self.summary.images,
+            "chunks": len(self.run.chunks),
+            "chunks_done": self.chunks_done,
+            "by_status": self.summary.by_status,
+            "failed": self.summary.failed,
+            "flagged": self.summary.flagged if self.run.threshold is not None else None,
+            "per_second": None if left is None or self.images_per_second is None else round(self.images_per_second, 3),
+            "eta_s": None if left is None else round(left, 1),
+            "is_driven": self.is_driven,
+            "driver": self.driver,
+            "finished": None if self.success is None else self.success["finished"],
+        }
 
     def standing(self) -> str:
         """Whether it is finished, and what is to be done when it is not and nobody is at it."""
@@ -85,9 +105,12 @@ def status(settings: StatusSettings) -> None:
     run, seen = Run.open(settings.run), Seen()
     state = look(run, seen)
     while settings.watch and state.success is None:
-        say(state.line())
+        say(state.line(), **state.figures())
         time.sleep(SECONDS_BETWEEN_LOOKS)
         state = look(run, seen)
+    if jsonlines.is_begun():
+        say(f"{state.line()}; {state.standing()}", **state.figures())
+        return
     done = state.summary
     counts = sorted(done.by_status.items(), key=lambda item: -item[1])
     rows = [(name, f"{count:,}", f"{count / done.images:.2%}") for name, count in counts]

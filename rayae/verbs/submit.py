@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from rayae import storage
+from rayae import jsonlines, storage
 from rayae.errors import ConfigError
 from rayae.settings import SubmitSettings
 from rayae.terminal import printable, say, warn
@@ -35,8 +35,9 @@ def submit(settings: SubmitSettings, verb: str, asked: BaseModel) -> int:
     if settings.detach:
         say("the same command without --detach follows it")
         return 0
+    log = Shown()
     try:
-        code = jobs.follow(client, submission_id, _show)
+        code = jobs.follow(client, submission_id, log.write)
     except KeyboardInterrupt:
         if not settings.stop_on_interrupt:
             warn(f"{submission_id} goes on; the same command follows it again")
@@ -44,6 +45,7 @@ def submit(settings: SubmitSettings, verb: str, asked: BaseModel) -> int:
         say(f"stopping {submission_id}")
         jobs.stop(client, submission_id)
         code = jobs.follow(client, submission_id, lambda text: None)
+    log.end()
     say(f"{submission_id}: {jobs.reason(client, submission_id)} (exit code {code})")
     return code
 
@@ -80,6 +82,32 @@ def _refuse_relative(verb: str, given: dict[str, Any]) -> None:
                 )
 
 
-def _show(text: str) -> None:
-    sys.stdout.write("".join(printable(line) for line in text.splitlines(keepends=True)))
-    sys.stdout.flush()
+class Shown:
+    """The log of a job on standard output, in pieces as they come.
+
+    With `log=json` by whole lines: what the job says is JSON already, what Ray says beside it becomes so.
+    """
+
+    def __init__(self) -> None:
+        self.rest = ""
+
+    def write(self, text: str) -> None:
+        """Show the next piece."""
+        if jsonlines.is_begun():
+            *whole, self.rest = (self.rest + text).split("\n")
+            text = "".join(f"{_as_json(line)}\n" for line in whole if line)
+        sys.stdout.write("".join(printable(line) for line in text.splitlines(keepends=True)))
+        sys.stdout.flush()
+
+    def end(self) -> None:
+        """Show what stands after the last line."""
+        if self.rest:
+            self.write("\n")
+
+
+def _as_json(line: str) -> str:
+    try:
+        is_object = isinstance(json.loads(line), dict)
+    except ValueError:
+        is_object = False
+    return line if is_object else jsonlines.line("info", line, {"source": "ray"}, printable)

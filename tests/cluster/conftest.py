@@ -25,6 +25,8 @@ class JobServer:
     address: str
     metrics: str
     """Where Prometheus would ask."""
+    folder: Path
+    """Ray's temp folder."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -38,7 +40,8 @@ class JobServer:
 @pytest.fixture(scope="session")
 def job_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobServer]:
     """`ray start` with ports and a folder of its own, ended by its pid; jobs find the Python of the tests first."""
-    with tempfile.TemporaryDirectory(prefix="rh-") as folder:  # short, as sockets lie in it
+    # A short name, as sockets lie in it; the last process of the head may still write when the head has ended.
+    with tempfile.TemporaryDirectory(prefix="rh-", ignore_cleanup_errors=True) as folder:
         names = ("dashboard-port", "dashboard-agent-listen-port", "ray-client-server-port", "metrics-export-port")
         ports = {name: free_port() for name in names}
         words = ["--head", "--block", "--num-cpus=4", "--port=0", "--include-dashboard=true", f"--temp-dir={folder}"]
@@ -51,7 +54,7 @@ def job_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobServer]:
                 env=_environment(),
             )
         address, metrics = (f"http://127.0.0.1:{ports[name]}" for name in ("dashboard-port", "metrics-export-port"))
-        server = JobServer(address, f"{metrics}/metrics")
+        server = JobServer(address, f"{metrics}/metrics", Path(folder))
         try:
             wait_for(lambda: head.poll() is not None or _has_agent(server), f"a job server; see {log}")
             assert head.poll() is None, log.read_text()

@@ -1,5 +1,6 @@
 """A run on S3 is driven, retried, compacted and verified as one on disk, and two drivers never write to it at once."""
 
+import json
 import threading
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ from rayae.errors import RunError
 from rayae.lease import LEASE, Limits, held, holder_of
 from rayae.run import Run
 from tests.conftest import write_pictures
+from tests.faults.processes import start, wait_for
 from tests.s3.conftest import Bucket
 
 QUICK = Limits(renew_s=0.2, void_s=1.5, look_s=0.05)
@@ -75,3 +77,29 @@ def test_the_verbs_of_a_run_on_s3(
     kept = {key.split("/")[1] for key in bucket.objects() if key.startswith("run/")}
     assert kept == {"run.json", "manifest.parquet", "calibration.parquet", "_SUCCESS.json", "files.json", "results",
                     "evaluation.json"}  # fmt: skip
+
+
+def test_the_status_of_a_run_under_way_is_told_from_elsewhere(
+    bucket: Bucket, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, run = bucket.put_folder(write_pictures(tmp_path / "images", 300), "images"), f"{bucket.uri}/run"
+    words = ["score", f"images={images}/", f"bundle={bundle}", f"out={run}", "placement=inline", "chunk_images=2"]
+    driver = start(*words, log=tmp_path / "log")
+    try:
+        wait_for(lambda: sum(key.startswith("run/chunks/") for key in bucket.objects()) >= 3, "three chunks")
+        capsys.readouterr()
+        assert main(["status", run, "log=json"]) == 0
+        told = json.loads(capsys.readouterr().out)
+        there = sum(key.startswith("run/chunks/") for key in bucket.objects())
+    finally:
+        driver.terminate()
+        driver.wait(60)
+    assert driver.returncode == 143, (tmp_path / "log").read_text()
+    assert (told["is_driven"], told["finished"], told["images"], told["chunks"]) == (True, None, 300, 150)
+    assert 3 <= told["chunks_done"] <= there < 150
+    assert told["done"] == 2 * told["chunks_done"] == told["by_status"]["scored"]
+    assert told["eta_s"] > 0
+    assert main(["status", run, "log=json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["is_driven"], told["driver"], told["per_second"], told["eta_s"]) == (False, "none", None, None)
+    assert told["message"].endswith(f"not finished; `rayae score {run}` goes on with it")

@@ -1,18 +1,20 @@
 """What holds of the door: its help, its exit codes, and that it is light."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import types
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from rayae import __version__, errors
+from rayae import __version__, errors, terminal
 from rayae.cli import VERBS, main
 
 ROOT = Path(__file__).parents[2]
@@ -190,6 +192,85 @@ def test_a_bug_keeps_its_traceback(verify_does: PutVerb, error: Exception) -> No
     verify_does(raiser(error))
     with pytest.raises(type(error)):
         main(["verify", "R"])
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    """The JSON objects of an output, without their times."""
+    found = [json.loads(line) for line in text.splitlines()]
+    assert all(datetime.fromisoformat(one.pop("time")).tzinfo == UTC for one in found)
+    return found
+
+
+def test_in_json_every_line_is_an_object_with_the_verb_and_what_it_is_about(
+    verify_does: PutVerb, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def verify(settings: object) -> None:
+        terminal.say("12 \x1b[2J images", done=12, uri="s3://user:password@bucket/é\x07")
+        terminal.warn("the key is a-secret-of-the-test")
+        terminal.show_table("2 images", ("status", "images"), [("scored", 1), ("missing", 1)])
+        with terminal.Progress("verify", 4) as progress:
+            progress.advance(4, failed=1)
+
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret-of-the-test")
+    verify_does(verify)
+    assert main(["verify", "/R", "log=json"]) == 0
+    out, err = capsys.readouterr()
+    assert out.isascii()
+    about = {"verb": "verify", "run": "/R"}
+    rows = [{"status": "scored", "images": "1"}, {"status": "missing", "images": "1"}]
+    progress = {"unit": "images", "done": 4, "left": 0, "per_second": None, "eta_s": 0.0, "failed": 1}
+    assert lines(out) == [
+        {"level": "info", "message": r"12 \x1b[2J images", **about, "done": 12, "uri": r"s3://***@bucket/é\x07"},
+        {"level": "info", "message": "2 images", **about, "rows": rows},
+        {"level": "info", "message": "verify: 4 of 4 images, 0:00:00 left", **about, **progress},
+    ]
+    assert lines(err) == [{"level": "warning", "message": "the key is ***", **about}]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "level", "message"),
+    [
+        (errors.DataError("no images in /x."), 1, "error", "no images in /x."),
+        (
+            KeyboardInterrupt(),
+            130,
+            "warning",
+            "stopped: what is committed stays, and the same command goes on from there.",
+        ),
+    ],
+)
+def test_in_json_the_end_of_a_job_is_an_object(
+    verify_does: PutVerb, capsys: pytest.CaptureFixture[str], error: BaseException, code: int, level: str, message: str
+) -> None:
+    verify_does(raiser(error))
+    assert main(["verify", "/R", "log=json"]) == code
+    assert lines(capsys.readouterr().err) == [{"level": level, "message": message, "verb": "verify", "run": "/R"}]
+
+
+def test_in_json_a_bug_is_one_line_with_its_traceback(verify_does: PutVerb, capsys: pytest.CaptureFixture[str]) -> None:
+    verify_does(raiser(ZeroDivisionError("ours")))
+    assert main(["verify", "/R", "log=json"]) == 1
+    (found,) = lines(capsys.readouterr().err)
+    assert (found["level"], found["message"]) == ("error", "this is a bug of rayae")
+    assert found["traceback"].endswith("ZeroDivisionError: ours\n")
+
+
+def test_wrong_settings_are_told_as_json_too_and_the_next_command_speaks_to_people(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["verify", "log=json"]) == 2
+    (found,) = lines(capsys.readouterr().err)
+    assert found["message"] == "the command line has 1 problem(s):\n  run: is required: The run directory."
+    assert main(["verify"]) == 2
+    assert capsys.readouterr().err.startswith("error: the command line has 1 problem(s):")
+
+
+@pytest.mark.parametrize("words", [["score", "--help"], ["score", "jobs/score.yaml", "--dry-run"]])
+def test_help_and_dry_run_are_for_people_in_json_too(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 0
+    text = capsys.readouterr().out
+    assert main([*words, "log=json"]) == 0
+    assert capsys.readouterr().out.replace("log: json", "log: text") == text
 
 
 def test_a_closed_pipe_ends_quietly() -> None:

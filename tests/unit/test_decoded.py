@@ -12,6 +12,7 @@ from rayae.loader import Loaded
 from rayae.manifest import complete
 from rayae.preprocess import Picture, Preprocess
 from rayae.results import Status
+from rayae.traffic import Traffic
 
 PREPROCESS = Preprocess("rgb", 32, 48)
 
@@ -20,7 +21,8 @@ def loaded(seed: int, status: Status = Status.SCORED) -> Loaded:
     pixels = np.random.default_rng(seed).integers(0, 256, (32, 48, 3), dtype=np.uint8)
     if status != Status.SCORED:
         return Loaded(Picture(None, status, f"It is {status}, ü.", None, None), None, None, 0.5, 0.0)
-    return Loaded(Picture(pixels, status, None, 640, 480), 1000 + seed, None, 0.25, 0.125)
+    traffic = Traffic(requests=2, retries=1, throttled=1, bytes=1000 + seed)
+    return Loaded(Picture(pixels, status, None, 640, 480), 1000 + seed, None, 0.25, 0.125, traffic)
 
 
 def rows(count: int) -> pa.Table:
@@ -35,8 +37,8 @@ def test_pictures_and_failures_come_back_in_their_order(bad: tuple[int, ...]) ->
     found = list(unpacked(table, PREPROCESS))
     for one, other in zip(given, found, strict=True):
         assert dataclasses.replace(one.picture, pixels=None) == dataclasses.replace(other.picture, pixels=None)
-        assert (one.size_bytes, one.fetch_seconds, one.decode_seconds) == (
-            other.size_bytes, other.fetch_seconds, other.decode_seconds,
+        assert (one.size_bytes, one.fetch_seconds, one.decode_seconds, one.traffic) == (
+            other.size_bytes, other.fetch_seconds, other.decode_seconds, other.traffic,
         )  # fmt: skip
         assert (one.picture.pixels is None) == (other.picture.pixels is None)
         assert one.picture.pixels is None or np.array_equal(one.picture.pixels, other.picture.pixels)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from rayae import storage
+from rayae import jsonlines, storage
 from rayae.errors import StorageError, TrainingError
 from rayae.history import HEADER, METRICS, HistoryTable, read_history, shown_as_it_grows, write_history
 from rayae.training import Epoch
@@ -42,6 +42,19 @@ def test_the_table_shows_each_epoch_once(capsys):
         "  2 of 40     0.25000        0.30000        1.00e-03      1,234       2.2",
         "  3 of 40     0.16667        0.20000        1.00e-03      1,234       2.2",
     ]
+
+
+def test_in_json_an_epoch_is_a_line_with_its_figures_and_there_is_no_header(capsys):
+    jsonlines.begin({"verb": "train"})
+    try:
+        HistoryTable(40).show(EPOCHS[:1])
+    finally:
+        jsonlines.end()
+    (line,) = capsys.readouterr().out.splitlines()
+    found = json.loads(line)
+    assert {key: found[key] for key in ("verb", "epoch", "epochs", "train_loss", "images_per_second")} == {
+        "verb": "train", "epoch": 1, "epochs": 40, "train_loss": 0.5, "images_per_second": 1234.5,
+    }  # fmt: skip
 
 
 def test_the_columns_stand_under_their_names(capsys):

@@ -12,6 +12,7 @@ from rayae.errors import ConfigError, StorageError
 from rayae.fetch import NO_ANSWER, NOTHING, SERVER_ERROR, THROTTLED
 from rayae.reader import Fetched, Image, Reader
 from rayae.results import Status
+from rayae.traffic import Traffic
 from tests.unit.small_server import Answer, Handler, body, hang_up, serving, slowly, status
 
 FINE = body(b"some bytes")
@@ -82,6 +83,21 @@ def test_an_object_is_read_by_one_request(monkeypatch: pytest.MonkeyPatch) -> No
 def test_what_storage_may_yet_give_is_asked_for_again(monkeypatch: pytest.MonkeyPatch, key: str, requests: int) -> None:
     fetched, asked = ask(monkeypatch, key)
     assert (fetched.data, asked) == (b"some bytes", requests)
+
+
+@pytest.mark.parametrize(
+    ("key", "counts"),
+    [
+        ("fine", Traffic(requests=1, bytes=10)),
+        ("busy-twice", Traffic(requests=3, retries=2, throttled=2, bytes=10)),
+        ("too-many", Traffic(requests=2, retries=1, throttled=1, bytes=10)),
+        ("error", Traffic(requests=2, retries=1, bytes=10)),
+        ("expired-once", Traffic(requests=2, retries=1, bytes=10)),
+        ("gone", Traffic(requests=1)),
+    ],
+)
+def test_what_a_read_took_is_counted(monkeypatch: pytest.MonkeyPatch, key: str, counts: Traffic) -> None:
+    assert ask(monkeypatch, key)[0].traffic == counts
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ from rayae.results import (
     user_columns,
 )
 from rayae.threshold import Threshold, fixed
+from rayae.traffic import Traffic
 
 NAN = float("nan")
 
@@ -191,6 +192,17 @@ def test_a_chunk_of_nothing_but_failures_has_a_summary() -> None:
     table = result_table(images(2), outcome([NAN, NAN], [Status.EMPTY] * 2), judge(None, None))
     summary = summarise(0, table, {})
     assert (summary.flagged, summary.worst, sum(summary.histogram), summary.failed) == (0, [], 0, 2)
+
+
+def test_a_summary_keeps_what_was_read_and_is_equal_whatever_that_was() -> None:
+    table = result_table(images(2), outcome([1, 2]), judge())
+    summary = summarise(5, table, {}, Traffic(requests=7, throttled=2, bytes=99).to_dict())
+    assert ChunkSummary.from_json(summary.to_json()).traffic == {
+        "requests": 7, "retries": 0, "throttled": 2, "bytes": 99,
+    }  # fmt: skip
+    assert summary == summarise(5, table, {})
+    of_a_former_version = {key: value for key, value in asdict(summary).items() if key != "traffic"}
+    assert ChunkSummary.from_dict(of_a_former_version).traffic == {}
 
 
 def test_a_chunk_file_gives_back_its_rows_its_summary_and_the_fingerprint() -> None:

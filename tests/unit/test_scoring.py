@@ -91,7 +91,8 @@ def test_a_chunk_that_is_decoded_elsewhere_has_the_same_rows(tmp_path, bundle, i
     apart, plan = run_of(tmp_path / "apart", bundle, images)
     reader, scorer = ChunkReader(plan), ChunkScorer(plan)
     for chunk in apart.chunks:
-        scorer.finish(chunk, reader.decode(chunk))
+        summary = scorer.finish(chunk, reader.decode(chunk))
+        assert summary.traffic == together.summary_of(together.chunk_uri(chunk.number), chunk).traffic != {}
     assert apart.results().equals(together.results())
 
 
@@ -127,6 +128,8 @@ def test_a_chunk_is_one_file_with_its_name_and_its_summary(run_and_plan):
     assert about["fingerprint"] == run.record["fingerprint_hash"]
     assert run.summaries() == [summary]
     assert set(summary.seconds) == {"wait", "fetch", "decode", "model"}
+    assert summary.traffic["requests"] == 0, "disks are not asked by requests"
+    assert summary.traffic["bytes"] == sum(size or 0 for size in table["size_bytes"].to_pylist())
 
 
 def test_a_chunk_done_twice_has_the_same_rows(run_and_plan):

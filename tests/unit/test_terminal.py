@@ -71,15 +71,6 @@ def test_progress_elsewhere_is_a_line_every_ten_seconds_and_at_the_end(
     ]
 
 
-def test_the_time_left_is_unknown_before_anything_is_done_and_counts_hours() -> None:
-    progress = Progress("score", 10)
-    assert progress.left() == ""
-    progress.done, progress.total = 1, 100_001
-    progress.started = terminal.time.monotonic() - 1
-    assert re.fullmatch(r"27:4[67]:\d\d left", progress.left())
-    assert Progress("score", 0).left() == "0:00:00 left"
-
-
 def test_progress_on_a_terminal_is_a_bar_that_takes_no_note_for_markup(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = io.StringIO()
     monkeypatch.setattr(terminal, "Console", lambda: Console(file=screen, force_terminal=True, width=150))

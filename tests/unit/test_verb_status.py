@@ -1,5 +1,6 @@
 """`rayae status`: how far a run is, and who is at it, from its files alone."""
 
+import json
 import threading
 import time
 from dataclasses import replace
@@ -46,6 +47,39 @@ def test_a_run_under_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert " images/s, 0:00:00 left\n" in text
     assert "driver: process 12 on node-7, since 2026-01-01T00:00:00+00:00, lease renewed 4 s ago\n" in text
     assert text.endswith("run: not finished\n")
+
+
+def test_a_program_gets_the_figures_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = plan(tmp_path)
+    write_chunk(run, run.chunks[0])
+    write_chunk(run, run.chunks[1])
+    storage.write_bytes(storage.join(run.uri, LEASE), replace(HOLDER, renewed=time.time() - 4).to_bytes())
+    found = json.loads(said(run, capsys, "log=json"))
+    told = {
+        "verb",
+        "run",
+        "images",
+        "done",
+        "left",
+        "chunks",
+        "chunks_done",
+        "by_status",
+        "failed",
+        "flagged",
+        "is_driven",
+    }
+    assert {key: found[key] for key in told} == {
+        "verb": "status", "run": run.uri, "images": 10, "done": 8, "left": 2, "chunks": 3, "chunks_done": 2,
+        "by_status": {"scored": 7, "missing": 1}, "failed": 1, "flagged": 2, "is_driven": True,
+    }  # fmt: skip
+    assert found["eta_s"] == pytest.approx(2 / found["per_second"], abs=0.1)
+    assert found["finished"] is None
+    finish(run)
+    found = json.loads(said(run, capsys, "log=json"))
+    assert (found["left"], found["per_second"], found["eta_s"]) == (0, None, None)
+    success = run.success()
+    assert success is not None
+    assert found["finished"] == success["finished"]
 
 
 def test_a_finished_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,16 +1,18 @@
 """What `rayae submit` makes of its words, and how it writes the log of a job; the rest is tested on a job server."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
+from rayae import jsonlines
 from rayae.cli import main
 from rayae.config import load
 from rayae.on_ray.jobs import _Log
 from rayae.settings import ScoreSettings, TrainSettings
-from rayae.verbs.submit import name_of, words_of
+from rayae.verbs.submit import Shown, name_of, words_of
 
 
 @pytest.mark.parametrize(
@@ -85,3 +87,29 @@ def test_a_log_is_written_once_however_often_the_connection_breaks() -> None:
     log.rest("one\ntwo\nthree\nfour\n")
     assert "".join(written) == "one\ntwo\nthree\nfour\n"
     assert len(written) == 3
+
+
+def test_a_log_is_shown_as_it_comes(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = Shown()
+    for piece in ("on", "e\ntwo \x1b", "[2J\n", "end"):
+        shown.write(piece)
+    shown.end()
+    assert capsys.readouterr().out == "one\ntwo \\x1b[2J\nend"
+
+
+def test_in_json_what_ray_says_beside_a_job_becomes_an_object_and_the_rest_stays(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    jsonlines.begin({"verb": "submit"})
+    try:
+        shown = Shown()
+        for piece in ('{"message": "o', 'ne", "verb": "score"}\n', "2026 INFO ray \x1b[1m\n42\n\n", "cut"):
+            shown.write(piece)
+        shown.end()
+    finally:
+        jsonlines.end()
+    first, *others = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert first == {"message": "one", "verb": "score"}
+    assert [(one["message"], one["source"]) for one in others] == [
+        (r"2026 INFO ray \x1b[1m", "ray"), ("42", "ray"), ("cut", "ray"),
+    ]  # fmt: skip
