@@ -9,6 +9,7 @@ import json
 import os
 import posixpath
 import secrets
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -138,6 +139,19 @@ def open_read(uri: str) -> IO[bytes]:
         filesystem, path = filesystem_of(uri)
         opened: IO[bytes] = filesystem.open(path, "rb")
         return opened
+
+
+class NotAFile(StorageError):
+    """There is something at a path that is no file: a folder, FIFO, socket or device."""
+
+
+def open_file(path: str) -> IO[bytes]:
+    """Open a file of this machine for reading, without a buffer; what is none is never waited for. NotAFile."""
+    opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(opened).st_mode):
+        os.close(opened)
+        raise NotAFile(f"cannot read {path}: it is no file.")
+    return open(opened, "rb", buffering=0)
 
 
 def read_bytes(uri: str) -> bytes:

@@ -56,6 +56,8 @@ def index(settings: IndexSettings) -> None:
     manifest = write_listed(images, out, _made_from(settings, out))
     _tell(images.notes)
     say(f"manifest: {manifest.uri} ({manifest.rows:,} images, hash {manifest.content_hash[:12]})")
+    if not storage.is_local(out) and any(storage.is_local(uri) for uri in manifest.read(0, 1)["uri"].to_pylist()):
+        say(f"its images are files: who reads them by {out} has to say storage.allow=file, and must find them there")
 
 
 def selected(settings: SelectSettings) -> Select:
