@@ -23,7 +23,7 @@ import fsspec
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from rayae import objects
+from rayae import objects, reach
 from rayae.access import options_of_fsspec
 from rayae.errors import ConfigError, RayaeError, StorageError
 
@@ -366,6 +366,8 @@ def explained(verb: str, uri: str) -> Iterator[None]:
     except RayaeError:
         raise
     except FileNotFoundError as error:
+        if isinstance(error.__cause__, reach.Forbidden):  # so fsspec tells of what its client for the web refuses
+            raise error.__cause__ from None
         what = "file or directory" if is_local(uri) else "bucket or object"
         raise StorageError(f"cannot {verb} {uri}: there is no such {what}.") from error
     except OSError as error:

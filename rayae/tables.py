@@ -133,14 +133,7 @@ def _resolved(names: pa.ChunkedArray, uri: str) -> pa.ChunkedArray:
 def _marked(table: pa.Table, uri: str) -> pa.Table:
     """The rows of the list at `uri`, with a mark where an image lies in what the list may not name."""
     wheres = table["uri"] if "container" not in table.column_names else pc.coalesce(table["container"], table["uri"])
-    own = f"{uri.partition('://')[0]}://"
-    is_path = pc.or_(pc.invert(pc.match_substring(wheres, "://")), pc.match_substring_regex(wheres, LOCAL))
-    is_same = pc.and_(pc.starts_with(wheres, own), pc.invert(pc.match_substring(wheres, "::")))
-    is_known = pc.or_(pc.match_substring_regex(wheres, AS_IT_STANDS), is_same)
-    if storage.is_local(uri):
-        needs = pc.if_else(pc.or_(is_known, is_path), None, reach.OTHER)
-    else:
-        needs = pc.if_else(is_path, reach.FILE, pc.if_else(is_known, None, reach.OTHER))
+    needs = _needs(wheres, uri)
     if needs.null_count == table.num_rows:
         return table
     places = table["place"].to_pylist() if "place" in table.column_names else [None] * table.num_rows
@@ -152,6 +145,23 @@ def _marked(table: pa.Table, uri: str) -> pa.Table:
     if "place" in table.column_names:
         return table.set_column(table.column_names.index("place"), "place", column)
     return table.append_column("place", column)
+
+
+def need_of(name: str, uri: str) -> str | None:
+    """What must be allowed for what lies at `uri` to name this, or None."""
+    found: str | None = _needs(pa.chunked_array([[name]]), uri)[0].as_py()
+    return found
+
+
+def _needs(wheres: pa.ChunkedArray, uri: str) -> pa.ChunkedArray:
+    """For each URI what must be allowed for a list at `uri` to name it, or null."""
+    own = f"{uri.partition('://')[0]}://"
+    is_path = pc.or_(pc.invert(pc.match_substring(wheres, "://")), pc.match_substring_regex(wheres, LOCAL))
+    is_same = pc.and_(pc.starts_with(wheres, own), pc.invert(pc.match_substring(wheres, "::")))
+    is_known = pc.or_(pc.match_substring_regex(wheres, AS_IT_STANDS), is_same)
+    if storage.is_local(uri):
+        return pc.if_else(pc.or_(is_known, is_path), None, reach.OTHER)
+    return pc.if_else(is_path, reach.FILE, pc.if_else(is_known, None, reach.OTHER))
 
 
 def _refuse_sizes(uri: str, columns: dict[str, pa.ChunkedArray]) -> None:
