@@ -1,10 +1,12 @@
-"""Home of how object storage is reached: by which server, in which region, as whom; told to every client alike."""
+"""Home of how storage is reached: by which server, in which region, as whom, and what a name may reach; told to every
+client alike."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rayae import boto
+from rayae import boto, reach
 from rayae.boto import is_anonymous
 from rayae.errors import ConfigError
 
@@ -29,6 +31,8 @@ class Access:
     profile: str | None = None
     anonymous: bool = False
     ca_file: str | None = None
+    allow: Sequence[str] | None = None
+    """What names in lists may reach, see `reach`; None: what the environment says."""
 
     def environment(self) -> dict[str, str]:
         """The environment variables that say so to every client, this one, botocore and pyarrow alike."""
@@ -43,6 +47,7 @@ class Access:
             "AWS_SKIP_SIGNATURE": skip,
             "GOOGLE_SKIP_SIGNATURE": skip,
             "AZURE_SKIP_SIGNATURE": skip,
+            reach.VARIABLE: None if self.allow is None else ",".join(self.allow),
         }
         return {name: value for name, value in found.items() if value is not None}
 
@@ -55,7 +60,7 @@ class Access:
 
 def in_use() -> dict[str, str]:
     """The environment variables of this process that say how storage is reached; none of them is a credential."""
-    names = [*Access(*("",) * 3, True, "").environment(), *ONLY_FROM_OUTSIDE]
+    names = [*Access(*("",) * 3, True, "", ()).environment(), *ONLY_FROM_OUTSIDE]
     return {name: os.environ[name] for name in names if name in os.environ}
 
 
@@ -73,4 +78,6 @@ def options_of_fsspec(uri: str) -> dict[str, Any]:
         }
     if kind == GOOGLE and is_anonymous():
         return {"token": "anon"}
+    if uri.startswith(("http://", "https://")):
+        return {"get_client": reach.guarded_client}
     return {"anon": True} if kind == AZURE and is_anonymous() else {}

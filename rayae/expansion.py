@@ -11,8 +11,12 @@ import pyarrow.compute as pc
 
 from rayae import archives
 from rayae.manifest import COLUMNS
+from rayae.reach import Forbidden
 from rayae.selection import NOT_SELECTED, Select, has_ending, select
+from rayae.storage import NotAFile
 
+FOUND = {"uri": pa.string(), "size_bytes": pa.int64(), "etag": pa.string()}
+"""What is known of an archive that is to be opened."""
 OPENED_AT_ONCE = 16
 """Archives that are opened ahead of the one whose turn it is."""
 Opened = tuple[list[pa.Table], Counter[str]]
@@ -53,9 +57,7 @@ def _opened(rows: pa.Table, asked: Select) -> Iterator[Opened]:
     """The members of each archive, in order, with what was passed over in it; some are opened ahead."""
     waiting: list[Future[Opened]] = []
     with ThreadPoolExecutor(OPENED_AT_ONCE) as pool:
-        for row in rows.select(
-            [name for name in ("uri", "size_bytes", "etag") if name in rows.column_names]
-        ).to_pylist():
+        for row in rows.select([name for name in FOUND if name in rows.column_names]).to_pylist():
             waiting.append(pool.submit(_open, row, asked))
             if len(waiting) == OPENED_AT_ONCE:
                 yield waiting.pop(0).result()
@@ -64,9 +66,13 @@ def _opened(rows: pa.Table, asked: Select) -> Iterator[Opened]:
 
 
 def _open(row: dict[str, Any], asked: Select) -> Opened:
+    """What is in an archive; where a name may not lead there, or to no file, the archive itself: its row says why."""
     passed_over: Counter[str] = Counter()
-    found = archives.expand(**row, pages=asked.pages == "all", passed_over=passed_over)
-    return list(found), passed_over
+    try:
+        found = archives.expand(**row, pages=asked.pages == "all", passed_over=passed_over)
+        return list(found), passed_over
+    except (Forbidden, NotAFile):
+        return [pa.table({name: pa.array([value], FOUND[name]) for name, value in row.items()})], Counter()
 
 
 def _with_columns_of(row: pa.Table, members: pa.Table) -> pa.Table:

@@ -195,6 +195,8 @@ def fetch_local(uri: str, part: Part, judge: Callable[[Answer], None]) -> bytes:
                 raise Refused(Status.CHANGED, "The file was written to while it was read.", before.st_size)
     except OSError as error:
         raise refused_by_system(error) from error
+    except ConfigError as error:  # `file://` with a host
+        raise Refused(Status.MISSING, str(error)) from error
     except ValueError as error:  # a NUL, or a character that the file system's encoding lacks
         raise Refused(Status.MISSING, f"No file can have this name: {error}.") from error
     return data

@@ -41,7 +41,7 @@ HOW_CREDENTIALS_ARE_GIVEN = (
 TRIES_OF_A_BODY = 6
 WAIT_S = (0.1, 5.0)
 """Before the second try, and at most."""
-BUCKET = re.compile(r"[\w.@$-]+")
+BUCKET = re.compile(r"(?!\.{1,2}$)[\w.@$-]+")
 UNNAMEABLE = re.compile(r"//|^/|/$|(^|/)\.{1,2}(/|$)|[\x00-\x1f\x7f]")
 PAGE = pa.schema(
     [("uri", pa.string()), ("size_bytes", pa.int64()), ("etag", pa.string()), ("modified", pa.timestamp("us", "UTC"))]

@@ -9,6 +9,7 @@ The rules; each is held by a test in `test_reader.py`. What a single failed try 
   judged alone.
 - `changed`: size or etag (on a disk: the modification time) differ from the manifest's, or move while a file is read.
 - `too_large` is judged before memory is taken; where no size is known, at most `max_bytes` and one are asked for.
+- What a list may not name where it lies, and addresses that no name may lead to, are `forbidden`; see `reach`.
 - An image inside an archive is read by its place there; what the archive does not hold as listed is `truncated`.
 """
 
@@ -16,9 +17,9 @@ import itertools
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from rayae import archives, stores
+from rayae import archives, reach, stores
 from rayae.errors import ConfigError, StorageError
 from rayae.fetch import Expired, Part, Refused, another_at, fetch_local, fetch_remote, place_of
 from rayae.objects import HOW_CREDENTIALS_ARE_GIVEN, Answer
@@ -78,6 +79,7 @@ class Reader:
         return Fetched(data, Status.SCORED, None, len(data), traffic)
 
     def _read(self, image: Image, stop: threading.Event, traffic: Traffic) -> bytes:
+        image = _permitted(image)
         if image.place is None:
             if image.size_bytes is not None and not is_local(image.uri):
                 self._refuse_size(image.size_bytes)
@@ -217,3 +219,14 @@ class Reader:
 
     def _too_large(self, found: int | None) -> Refused:
         return Refused(Status.TOO_LARGE, f"The file has more than reader.max_bytes={self.max_bytes:,} bytes.", found)
+
+
+def _permitted(image: Image) -> Image:
+    """The image without the mark that its name needs to be allowed; Refused when nobody has allowed it."""
+    kind, place = reach.needed(image.place)
+    if kind is None:
+        return image
+    refusal = reach.refusal_of(kind)
+    if refusal is not None:
+        raise Refused(Status.FORBIDDEN, refusal, image.size_bytes)
+    return replace(image, place=place)

@@ -136,6 +136,12 @@ def is_broken_device(error: RuntimeError) -> bool:
     return "CUDA error" in words and "CUBLAS" not in words and not is_out_of_memory(error)
 
 
+def refuse_unloadable(bundle: Bundle) -> None:
+    """BundleError when the model of a bundle cannot be loaded: told here, before a GPU is asked for."""
+    _refuse_misfit(bundle)
+    autoencoder.load(bundle.network, bundle.weights())
+
+
 def _refuse_misfit(bundle: Bundle) -> None:
     network, preprocess = bundle.network, bundle.preprocess
     wanted = {key: network.get(key) for key in ("channels", "height", "width")}

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Placement = Literal["together", "apart", "inline"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -64,10 +64,14 @@ def _checked_endpoint(url: str) -> str:
 
 
 Endpoint = Annotated[str, AfterValidator(_checked_endpoint)]
+Allowed = Annotated[
+    list[Literal["file", "other", "loopback", "link-local"]],
+    BeforeValidator(lambda given: given.split(",") if isinstance(given, str) and given else given),
+]
 
 
 class StorageSettings(Settings):
-    """How object storage is reached. What is not set is found in the usual places: environment, profile, machine."""
+    """How storage is reached. What is not set is found in the usual places: environment, profile, machine."""
 
     endpoint: Endpoint | None = None
     """URL of an S3 server that is not Amazon's, for example `http://minio:9000`; without TLS when it says so."""
@@ -79,6 +83,9 @@ class StorageSettings(Settings):
     """Whether requests go out without credentials, for public buckets."""
     ca_file: str | None = None
     """PEM file of the authorities to trust besides those of the system, there on every machine."""
+    allow: Allowed | None = None
+    """What names in lists and redirects may reach besides storage: `file` (files of the machine that reads, for lists
+    elsewhere), `other` (schemes of fsspec), `loopback`, `link-local` (metadata services); default: RAYAE_ALLOW."""
 
 
 class ResourceSettings(Settings):

@@ -9,6 +9,7 @@ import json
 import os
 import posixpath
 import secrets
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ import fsspec
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from rayae import objects
+from rayae import objects, reach
 from rayae.access import options_of_fsspec
 from rayae.errors import ConfigError, RayaeError, StorageError
 
@@ -138,6 +139,19 @@ def open_read(uri: str) -> IO[bytes]:
         filesystem, path = filesystem_of(uri)
         opened: IO[bytes] = filesystem.open(path, "rb")
         return opened
+
+
+class NotAFile(StorageError):
+    """There is something at a path that is no file: a folder, FIFO, socket or device."""
+
+
+def open_file(path: str) -> IO[bytes]:
+    """Open a file of this machine for reading, without a buffer; what is none is never waited for. NotAFile."""
+    opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(opened).st_mode):
+        os.close(opened)
+        raise NotAFile(f"cannot read {path}: it is no file.")
+    return open(opened, "rb", buffering=0)
 
 
 def read_bytes(uri: str) -> bytes:
@@ -352,6 +366,8 @@ def explained(verb: str, uri: str) -> Iterator[None]:
     except RayaeError:
         raise
     except FileNotFoundError as error:
+        if isinstance(error.__cause__, reach.Forbidden):  # so fsspec tells of what its client for the web refuses
+            raise error.__cause__ from None
         what = "file or directory" if is_local(uri) else "bucket or object"
         raise StorageError(f"cannot {verb} {uri}: there is no such {what}.") from error
     except OSError as error:

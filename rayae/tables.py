@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from rayae import manifest, storage
+from rayae import manifest, reach, storage
 from rayae.errors import DataError
 
 TABLE_SUFFIXES = frozenset({".parquet", ".csv", ".txt", ".jsonl", ".ndjson"})
@@ -28,9 +28,11 @@ TEXT_COLUMNS = ("uri", "path", "label", "group", "split", "etag", "container", "
 UTF16_MARKS = ("\udcff\udcfe", "\udcfe\udcff")
 """The two bytes that text in UTF-16 begins with, where it is read as UTF-8."""
 TABLE_ROWS = 65_536
+LOCAL = r"^(file|local)://"
 AS_IT_STANDS = r"^(s3|s3a|gs|gcs|az|abfs|abfss|https?)://"
 """URIs that need no look: a key may hold anything."""
-PLACE = r"^(tar|zip|row|page|damaged):[0-9]{1,18}(:.*)?$"
+PLACE = r"(?s)^(needs:(file|other):)?(tar|zip|row|page|damaged):[0-9]{1,18}(:.*)?$"
+NEEDS = r"^needs:(file|other):$"
 WHOLE_NUMBER = r"^(0|-?[1-9][0-9]*)$"
 WEB_QUERY = r"(?s)^(https?://[^?#]*)[?#].*$"
 """A web address with a query or a fragment: what stands before it is the name of the file."""
@@ -54,8 +56,14 @@ class ImageList:
 def open_list(uri: str) -> ImageList:
     """A list, of which no row is read yet if it is a manifest, Parquet or text.
 
-    DataError when it cannot be read, or has no `uri` or `path`.
+    What it may not name as it lies has a mark as `place`, see `reach`. DataError when it cannot be read, or has no
+    `uri` or `path`.
     """
+    found = _list_of(uri)
+    return ImageList(found.schema, lambda: (_marked(table, uri) for table in found.read()))
+
+
+def _list_of(uri: str) -> ImageList:
     if suffix(uri) == ".txt":
         return ImageList(pa.schema([("uri", pa.string())]), lambda: _read_lines(uri))
     if suffix(uri) == ".parquet":
@@ -71,7 +79,7 @@ def open_list(uri: str) -> ImageList:
 def read_images(uri: str) -> pa.Table:
     """All rows of a list; DataError as `open_list` and its rows."""
     found = open_list(uri)
-    return pa.concat_tables([found.schema.empty_table(), *found.read()])
+    return pa.concat_tables([found.schema.empty_table(), *found.read()], promote_options="default")
 
 
 def _opened(uri: str, example: pa.Table, read: Callable[[], Iterator[pa.Table]]) -> ImageList:
@@ -122,6 +130,40 @@ def _resolved(names: pa.ChunkedArray, uri: str) -> pa.ChunkedArray:
     return pa.chunked_array([pa.array([storage.resolve(name, folder) for name in names.to_pylist()], pa.string())])
 
 
+def _marked(table: pa.Table, uri: str) -> pa.Table:
+    """The rows of the list at `uri`, with a mark where an image lies in what the list may not name."""
+    wheres = table["uri"] if "container" not in table.column_names else pc.coalesce(table["container"], table["uri"])
+    needs = _needs(wheres, uri)
+    if needs.null_count == table.num_rows:
+        return table
+    places = table["place"].to_pylist() if "place" in table.column_names else [None] * table.num_rows
+    marks = [
+        place if kind is None or reach.needed(place)[0] is not None else reach.marked(kind, place)
+        for kind, place in zip(needs.to_pylist(), places, strict=True)
+    ]
+    column = pa.array(marks, pa.string())
+    if "place" in table.column_names:
+        return table.set_column(table.column_names.index("place"), "place", column)
+    return table.append_column("place", column)
+
+
+def need_of(name: str, uri: str) -> str | None:
+    """What must be allowed for what lies at `uri` to name this, or None."""
+    found: str | None = _needs(pa.chunked_array([[name]]), uri)[0].as_py()
+    return found
+
+
+def _needs(wheres: pa.ChunkedArray, uri: str) -> pa.ChunkedArray:
+    """For each URI what must be allowed for a list at `uri` to name it, or null."""
+    own = f"{uri.partition('://')[0]}://"
+    is_path = pc.or_(pc.invert(pc.match_substring(wheres, "://")), pc.match_substring_regex(wheres, LOCAL))
+    is_same = pc.and_(pc.starts_with(wheres, own), pc.invert(pc.match_substring(wheres, "::")))
+    is_known = pc.or_(pc.match_substring_regex(wheres, AS_IT_STANDS), is_same)
+    if storage.is_local(uri):
+        return pc.if_else(pc.or_(is_known, is_path), None, reach.OTHER)
+    return pc.if_else(is_path, reach.FILE, pc.if_else(is_known, None, reach.OTHER))
+
+
 def _refuse_sizes(uri: str, columns: dict[str, pa.ChunkedArray]) -> None:
     wrong = pc.sum(pc.less(columns["size_bytes"], 0), min_count=0).as_py() if "size_bytes" in columns else 0
     if wrong:
@@ -133,7 +175,8 @@ def _refuse_places(uri: str, columns: dict[str, pa.ChunkedArray]) -> None:
     nothing = pa.chunked_array([pa.nulls(len(columns["uri"]), pa.string())])
     container, place = (columns.get(name, nothing) for name in ("container", "place"))
     is_known = pc.and_(pc.match_substring_regex(place, PLACE), container.is_valid())
-    wrong = pc.invert(pc.or_(pc.fill_null(is_known, False), pc.and_(place.is_null(), container.is_null())))
+    is_whole = pc.and_(pc.or_kleene(place.is_null(), pc.match_substring_regex(place, NEEDS)), container.is_null())
+    wrong = pc.invert(pc.or_(pc.fill_null(is_known, False), pc.fill_null(is_whole, False)))
     if pc.any(wrong).as_py():
         row = pa.table({"container": container, "place": place}).filter(wrong).to_pylist()[0]
         raise DataError(

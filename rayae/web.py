@@ -1,14 +1,31 @@
-"""Home of GET from a web server: `https://` names in lists of images, with their query as it stands."""
+"""Home of GET from a web server: `https://` names in lists of images, with their query as it stands.
+
+No address is connected to that `reach` does not let through, by whatever name or redirect. Where a proxy of the
+environment (HTTPS_PROXY) is in between, it is the proxy that looks names up: here only what they are to us is judged.
+"""
 
 import re
+import socket
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
-from urllib3.exceptions import HTTPError, LocationValueError
+from requests.adapters import HTTPAdapter
+from requests.utils import select_proxy
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    LocationValueError,
+    NameResolutionError,
+    NewConnectionError,
+)
 
+from rayae import reach
 from rayae.objects import Answer, bare_etag
 from rayae.stores import Refusal
 
@@ -63,6 +80,8 @@ def get(
                 raise Refusal(0, "", "The server gave another part of the file than was asked for.")
             judge(Answer(_whole_size(answer), bare_etag(answer.headers.get("ETag"))))
             return _body(answer, length if most is None else most, until)
+    except reach.Forbidden as forbidden:
+        raise Refusal(403, "", str(forbidden)) from None
     except requests.TooManyRedirects:
         raise Refusal(404, "", "The server redirects without end.") from None
     except requests.exceptions.InvalidHeader:
@@ -89,9 +108,62 @@ def _body(answer: requests.Response, most: int | None, until: float) -> bytes:
     return b"".join(pieces)
 
 
+class _Guarded(HTTPConnection):
+    """A connection to one of the addresses of a host that were judged, and to no other."""
+
+    def _new_conn(self) -> socket.socket:
+        name = self._dns_host
+        try:
+            addresses = reach.addresses_of(name, self.port)
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error
+        try:
+            for address in addresses[:-1]:
+                self._dns_host = address
+                try:
+                    return super()._new_conn()
+                except (NewConnectionError, ConnectTimeoutError):
+                    continue
+            self._dns_host = addresses[-1]
+            return super()._new_conn()
+        finally:
+            self._dns_host = name  # which is what TLS and the header `Host` are about
+
+
+class _GuardedByTLS(_Guarded, HTTPSConnection):
+    """The same with TLS."""
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Guarded
+
+
+class _PoolByTLS(HTTPSConnectionPool):
+    ConnectionCls = _GuardedByTLS
+
+
+class _Adapter(HTTPAdapter):
+    """What requests sends a request with: each one that follows a redirect, too."""
+
+    def init_poolmanager(self, *words: Any, **settings: Any) -> None:
+        super().init_poolmanager(*words, **settings)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _PoolByTLS}
+
+    def send(self, request: requests.PreparedRequest, *words: Any, **settings: Any) -> requests.Response:
+        if select_proxy(request.url or "", settings.get("proxies")):
+            try:
+                reach.addresses_of(host(request.url or ""), 0)
+            except (socket.gaierror, UnicodeError):
+                pass  # a name that only the proxy knows
+        return super().send(request, *words, **settings)
+
+
 def _session() -> requests.Session:
-    """The session of this thread, which keeps its connections."""
-    if not hasattr(OWN, "session"):
-        OWN.session = requests.Session()
+    """The session of this thread, which keeps its connections: those that were let through."""
+    allowed = reach.allowed()
+    if getattr(OWN, "allowed", None) != allowed:
+        OWN.allowed, OWN.session = allowed, requests.Session()
+        for scheme in SCHEMES:
+            OWN.session.mount(scheme, _Adapter())
     session: requests.Session = OWN.session
     return session

@@ -1,5 +1,6 @@
 """Small real things that several tests use: a folder of textured pictures, and a bundle trained on them."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from PIL import Image
 
 from rayae.cli import main
 
+os.environ.setdefault("RAYAE_ALLOW", "loopback")  # where the servers of the tests are, and no list may lead unasked
 SIDE = 48
 
 

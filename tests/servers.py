@@ -194,7 +194,7 @@ def _with_user(server: Server) -> Server:
     """The server as its first user sees it, who is made by the three requests that it takes from anybody."""
     identities, name = server.client("iam"), "tester"
     identities.create_user(UserName=name)
-    policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
+    policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": ["s3:*", "iam:*"], "Resource": "*"}]}
     identities.put_user_policy(UserName=name, PolicyName="storage", PolicyDocument=json.dumps(policy))
     key = identities.create_access_key(UserName=name)["AccessKey"]
     return replace(server, key_id=key["AccessKeyId"], secret=key["SecretAccessKey"])

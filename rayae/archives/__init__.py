@@ -32,6 +32,7 @@ from rayae.archives.parquet import UNREADABLE
 from rayae.archives.tar import is_compressed_tar, refuse_compressed
 from rayae.errors import ConfigError
 from rayae.ranges import open_ranges
+from rayae.reach import needed
 from rayae.results import Status
 from rayae.tables import suffix
 
@@ -93,7 +94,7 @@ def has_images(uri: str, size_bytes: int | None = None, etag: str | None = None)
 
 def page_of(place: str | None) -> int:
     """The page that a place means, from 0; 0 where it means none."""
-    found = PAGE.match(place or "")
+    found = PAGE.match(needed(place)[1] or "")
     return int(found[1]) if found else 0
 
 

@@ -23,16 +23,16 @@ from rayae.settings import CalibrateSettings, CalibrationSettings, RuleSettings,
 from rayae.terminal import say
 from rayae.threshold import Threshold, conformal, conformal_needs, fixed
 from rayae.verbs.index import selected
-from rayae.verbs.score import complete, failure_budget, fingerprint, plan_run, reader_of
+from rayae.verbs.score import complete, failure_budget, fingerprint, opened, plan_run, reader_of
 
 WORKPLACE = "calibrating"
 
 
 def calibrate(settings: CalibrateSettings) -> None:
     """Score the normal images of `images=`, none of which the model was trained on, and choose the cut by `rule=`."""
-    bundle = Bundle.open(settings.bundle)
     refuse_rule(settings)
     failure_budget(settings)
+    bundle = opened(settings.bundle)
     if settings.images is None:
         if settings.rule == "conformal":
             raise ConfigError("rule=conformal needs images=, held-out normal images that the model was not trained on.")

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from rayae import objects, results, storage
+from rayae import objects, reach, results, storage, tables
 from rayae.comparison import Mask, compare, in_words, rows_of
 from rayae.errors import ConfigError
 from rayae.labels import LabelledStream, stream_labelled
@@ -56,6 +56,8 @@ def index(settings: IndexSettings) -> None:
     manifest = write_listed(images, out, _made_from(settings, out))
     _tell(images.notes)
     say(f"manifest: {manifest.uri} ({manifest.rows:,} images, hash {manifest.content_hash[:12]})")
+    if not storage.is_local(out) and any(storage.is_local(uri) for uri in manifest.read(0, 1)["uri"].to_pylist()):
+        say(f"its images are files: who reads them by {out} has to say storage.allow=file, and must find them there")
 
 
 def selected(settings: SelectSettings) -> Select:
@@ -132,9 +134,26 @@ def _asked_again(settings: IndexSettings, last: Manifest) -> IndexSettings:
     given = settings.model_dump(include=settings.model_fields_set & {"images", "labels"})
     asked = {**was, **{key: value for key, value in given.items() if value is not None}}
     asked["select"] = {**(was.get("select") or {}), **settings.select.model_dump(exclude_unset=True)}
+    _refuse_to_follow(last.uri, {key: value for key, value in was.items() if key not in given})
     if HIDDEN in json.dumps(asked):
         raise ConfigError(f"{last.uri} was made from a URI with a secret, which it does not keep; give images= again.")
     return IndexSettings.model_validate({**asked, "out": settings.out})
+
+
+def _refuse_to_follow(uri: str, was: Mapping[str, Any]) -> None:
+    """ConfigError when a manifest that lies elsewhere says that files of this machine are to be listed.
+
+    Who can write to it must not learn by that what is here.
+    """
+    images, labels = was.get("images") or [], was.get("labels")
+    words = [*([images] if isinstance(images, str) else images), *([labels] if labels not in (None, "folder") else [])]
+    for word in map(str, words):
+        kind = tables.need_of(word, uri)
+        if kind is not None and reach.refusal_of(kind) is not None:
+            raise ConfigError(
+                f"{uri} says that it was made from {word}, and what lies elsewhere opens nothing of this machine: give "
+                f"images= (and labels=, if it had some) again, or storage.allow={kind}."
+            )
 
 
 def _made_from(settings: IndexSettings, out: str) -> Mapping[str, Any] | None:

@@ -16,7 +16,7 @@ from rayae.results import ChunkSummary, Status
 from rayae.run import SUCCESS, Run, total
 from rayae.settings import RetrySettings
 from rayae.terminal import Progress, say, show_table
-from rayae.verbs.score import inherited, scoring_plan, summaries_of
+from rayae.verbs.score import inherited, opened, refuse_forgotten_grant, scoring_plan, summaries_of
 
 NOTHING_DONE = {"wall_seconds": 0.0, "images_per_second": 0.0}
 
@@ -31,13 +31,14 @@ def retry(settings: RetrySettings) -> None:
             "the rows that failed into a list (a .txt, a line an image), and score that with `images=` into a new "
             "`out=`; next time retry before you compact."
         )
+    refuse_forgotten_grant(settings, run)
     settings = inherited(settings, run)
     Access(**settings.storage.model_dump()).apply()
     _refuse_other_limit(run, settings)
     if not _with_status(run.summaries(), statuses) and (run.success() is not None or run.chunks_left()):
         say(f"nothing to do: no image of {run.uri} has the status {' or '.join(statuses)}")
         return
-    bundle = Bundle.open(run.bundle_uri)
+    bundle = opened(run.bundle_uri)
     with held(run.uri) as lease:
         _retry(run, bundle, settings, statuses, lease)
 

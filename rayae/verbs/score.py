@@ -22,6 +22,7 @@ from rayae.reader import Reader
 from rayae.redaction import kept
 from rayae.results import ChunkSummary
 from rayae.run import CALIBRATION, CHUNKS, MANIFEST, RECORD, SUCCESS, Run, short_hash, total
+from rayae.scorer import refuse_unloadable
 from rayae.scoring import FailureBudget, ScoringPlan, follow, score_inline
 from rayae.settings import RunnerSettings, ScoreSettings, moment
 from rayae.terminal import say, show_table, warn
@@ -40,9 +41,10 @@ def score(settings: ScoreSettings) -> None:
     out = storage.absolute(settings.out)
     if Run.exists(out):
         run = Run.open(out)
+        refuse_forgotten_grant(settings, run)
         settings = _inherited(settings, run)
         Access(**settings.storage.model_dump()).apply()
-        bundle = Bundle.open(settings.bundle or run.bundle_uri)
+        bundle = opened(settings.bundle or run.bundle_uri)
         _refuse_other_plan(run, bundle, settings)
     else:
         run, bundle = _start(settings, out)
@@ -56,6 +58,13 @@ def failure_budget(settings: RunnerSettings, min_sample: int | None = None) -> F
     """The failure budget that the settings give, unspent; ConfigError when they name an unknown status."""
     sample = min_sample or settings.min_failed_sample
     return FailureBudget(settings.max_failed_fraction, settings.max_failed_by_status, sample)
+
+
+def opened(uri: str) -> Bundle:
+    """A bundle whose model can be loaded: this is told by the driver, before a GPU is asked for."""
+    bundle = Bundle.open(uri)
+    refuse_unloadable(bundle)
+    return bundle
 
 
 def complete(
@@ -194,7 +203,7 @@ def _start(settings: ScoreSettings, out: str) -> tuple[Run, Bundle]:
     if missing or settings.images is None or settings.bundle is None:
         needed = " and ".join(f"{name}=" for name in missing)
         raise ConfigError(f"{out} holds no run yet, so scoring also needs {needed}.")
-    bundle = Bundle.open(settings.bundle)
+    bundle = opened(settings.bundle)
     others = [name for name in storage.list_names(out) if name not in OF_NO_RUN_YET]
     if others:
         raise ConfigError(f"out={out} is no run and holds other files ({others[0]}); give the run a folder of its own.")
@@ -233,6 +242,7 @@ def inherited(settings: Asked, run: Run) -> Asked:
     """
     own = set(type(settings).model_fields) - {"images", "labels", "bundle"}
     was = {key: value for key, value in run.record["settings"].items() if key in own}
+    was["storage"] = {key: value for key, value in (was.get("storage") or {}).items() if key != "allow"}
     try:
         return type(settings).model_validate(_merged(was, settings.model_dump(exclude_unset=True)))
     except ValidationError as error:
@@ -241,6 +251,19 @@ def inherited(settings: Asked, run: Run) -> Asked:
         raise RunError(
             f"{storage.join(run.uri, RECORD)} was changed by hand: settings.{where}: {first['msg']}."
         ) from error
+
+
+def refuse_forgotten_grant(settings: RunnerSettings, run: Run) -> None:
+    """ConfigError when the run was begun with `storage.allow=`, and nothing is said of it now.
+
+    It is not taken from the run: who can write to a run's directory must not thereby open what is closed elsewhere.
+    """
+    was = (run.record["settings"].get("storage") or {}).get("allow")
+    if was and settings.storage.allow is None:
+        raise ConfigError(
+            f"{run.uri} was begun with storage.allow=[{', '.join(map(str, was))}], and a run's directory grants "
+            "nothing: give it again, or storage.allow=[] to go on without."
+        )
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

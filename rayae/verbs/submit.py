@@ -4,13 +4,15 @@ import hashlib
 import json
 import shlex
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import BaseModel
 
 from rayae import jsonlines, storage
 from rayae.errors import ConfigError
-from rayae.settings import SubmitSettings
+from rayae.redaction import redacted
+from rayae.settings import RetrySettings, RuleSettings, RunnerSettings, SubmitSettings
 from rayae.terminal import printable, say, warn
 
 WHERE = ("out", "run", "bundle")
@@ -27,7 +29,10 @@ def submit(settings: SubmitSettings, verb: str, asked: BaseModel) -> int:
 
     given = asked.model_dump(mode="json", exclude_unset=True)
     _refuse_relative(verb, given)
-    entrypoint = shlex.join(["python", "-m", "rayae", verb, *words_of(given)])
+    _refuse_wrong(asked)
+    words = words_of(given)
+    _refuse_secrets(words)
+    entrypoint = shlex.join(["python", "-m", "rayae", verb, *words])
     client = jobs.job_server(settings.address)
     job = jobs.Job(name_of(verb, given), entrypoint, settings.working_dir)
     submission_id, is_new = jobs.submit(client, job)
@@ -80,6 +85,33 @@ def _refuse_relative(verb: str, given: dict[str, Any]) -> None:
                     f"{key}={value} of {verb} is relative to this folder, and the job runs in another; give the whole "
                     "path, or a URL."
                 )
+
+
+def _refuse_secrets(words: Iterable[str]) -> None:
+    """ConfigError for a signature or a password in a setting: the command line of a job is kept and shown by Ray."""
+    for word in words:
+        if redacted(word) != word:
+            raise ConfigError(
+                f"{redacted(word)} holds a secret, and the command line of a job stands in the cluster's logs, for all "
+                "who may look at them: put the address into a list on storage, and credentials into the environment of "
+                "the cluster."
+            )
+
+
+def _refuse_wrong(asked: BaseModel) -> None:
+    """ConfigError for what the verb itself would refuse of its settings alone, without images, bundle or run."""
+    if isinstance(asked, RunnerSettings):
+        from rayae.verbs.score import failure_budget
+
+        failure_budget(asked)
+    if isinstance(asked, RuleSettings):
+        from rayae.verbs.calibrate import refuse_rule
+
+        refuse_rule(asked)
+    if isinstance(asked, RetrySettings):
+        from rayae.verbs.retry import failed_statuses
+
+        failed_statuses(asked.status)
 
 
 class Shown:
