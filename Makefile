@@ -1,5 +1,5 @@
 # make demo: the whole line on real photographs.  make test: all tests.  make check: what must be green before a commit.
-# Longer than CI: make chaos ROUNDS=200 SEED=1   make fuzz   make azure   make radosgw   make benchmarks
+# Longer than CI: make chaos ROUNDS=200 SEED=1   make fuzz   make azure   make radosgw   make image   make benchmarks
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 ROUNDS ?= 200
 SEED ?= 1
 
-.PHONY: install demo test check format clean chaos fuzz azure servers radosgw benchmarks
+.PHONY: install demo test check format clean chaos fuzz azure servers radosgw image benchmarks
 
 install: $(INSTALLED)
 
@@ -42,6 +42,9 @@ servers:  # for the benchmarks: in an environment of their own, since ministack 
 
 radosgw: $(INSTALLED)  # needs Debian's radosgw, ceph-mon and ceph-osd
 	RAYAE_S3_SERVER=radosgw $(BIN)/pytest tests/s3
+
+image: $(INSTALLED)  # both variants whole: minutes, 10 GB in /tmp, Debian's mmdebstrap and a Python 3.12 in ~/.pyenv
+	IMAGE_VARIANTS="cpu gpu" $(BIN)/pytest tests/cluster/test_image.py
 
 benchmarks: $(INSTALLED)
 	for one in listing resume scale storm; do \
