@@ -64,6 +64,8 @@ def gpu(spec: Manifest) -> Manifest:
     return group
 
 
+BEFORE_TOKENS = ".".join(("2", "51", "1"))
+
 FAULTS: dict[str, tuple[Callable[[Manifest, Manifest], object], str]] = {
     "a field that nobody knows": (lambda job, spec: spec.update(ttl=5), "'ttl' was unexpected"),
     "a field of the pod that nobody knows": (
@@ -101,7 +103,7 @@ FAULTS: dict[str, tuple[Callable[[Manifest, Manifest], object], str]] = {
         "deletionStrategy beside",
     ),
     "no token": (lambda job, spec: spec["rayClusterSpec"].pop("authOptions"), "authOptions.mode"),
-    "a Ray that knows no token": (lambda job, spec: spec["rayClusterSpec"].update(rayVersion="2.51.1"), "2.52.0"),
+    "a Ray that knows no token": (lambda job, spec: spec["rayClusterSpec"].update(rayVersion=BEFORE_TOKENS), "2.52.0"),
     "the old autoscaler": (
         lambda job, spec: spec["rayClusterSpec"]["autoscalerOptions"].pop("version"),
         "version is not v2",
@@ -257,7 +259,7 @@ def test_the_overlay_of_the_documents_is_taken_with_its_settings_and_its_names(f
     assert (job["metadata"]["name"], job["metadata"]["namespace"]) == ("parts-2026-11", "inspection")
     images = {pod["spec"]["containers"][0]["image"] for pod in manifests.pods_of(spec_of(job)).values()}
     assert {one.partition(":")[0] for one in images} == {"registry.example/vision/rayae"}
-    (data,) = (one["data"] for one in found if one["kind"] == "ConfigMap")
+    (data,) = (one["data"] for one in found if one["metadata"]["name"].startswith("rayae-settings"))
     assert data["score.yaml"] == settings
     assert main(["score", str(mine / "score.yaml"), "--dry-run"]) == 0
 
