@@ -6,6 +6,7 @@
 #
 # Settings come from the environment; README.md beside this explains them.
 set -euo pipefail
+shopt -s inherit_errexit  # a command that fails within $(...) ends it too
 
 here=$(cd "$(dirname "$0")" && pwd)
 : "${JOB:?score or train}" "${REGION:?as eu-central-1}" "${VPC:?the network, vpc-...}"
@@ -71,7 +72,8 @@ remove_role() {
 remove_all() {
   local name
   for name in $(aws ec2 describe-security-groups --query 'SecurityGroups[].GroupId' --output text \
-    --filters "Name=vpc-id,Values=$VPC" "Name=group-name,Values=$cluster,$cluster-ssh"); do
+    --filters "[{\"Name\": \"vpc-id\", \"Values\": [\"$VPC\"]},
+      {\"Name\": \"group-name\", \"Values\": [\"$cluster\", \"$cluster-ssh\"]}]"); do
     aws ec2 delete-security-group --group-id "$name" > /dev/null
   done
   remove_role "$cluster-worker"
