@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import botocore.client
 import yaml
 from ray.autoscaler._private import commands
 from ray.autoscaler._private.aws import config as aws_config
@@ -188,17 +189,16 @@ def start_workers(account: Account, shells: dict[str, Shell]) -> list[str]:
 
 
 @contextmanager
-def requests() -> Iterator[list[dict[str, Any]]]:
-    """The parameters of the requests for instances that botocore is asked to make while the block lasts."""
-    import botocore.client
-
+def requests(*, all_of_them: bool = False) -> Iterator[list[dict[str, Any]]]:
+    """The parameters of the requests that botocore makes while the block lasts, for new instances or all."""
     asked: list[dict[str, Any]] = []
     make = botocore.client.BaseClient._make_api_call
 
     def keep(self: Any, operation: str, parameters: Any) -> Any:
         answer = make(self, operation, parameters)
-        if operation == "RunInstances":
-            asked.append(parameters | {"made": [one["InstanceId"] for one in answer["Instances"]]})
+        if all_of_them or operation == "RunInstances":
+            made = [one["InstanceId"] for one in answer.get("Instances", [])]
+            asked.append(parameters | {"operation": operation, "made": made})
         return answer
 
     with patch.object(botocore.client.BaseClient, "_make_api_call", keep):
