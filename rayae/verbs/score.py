@@ -20,9 +20,9 @@ from rayae.lease import LEASE, Lease, held
 from rayae.manifest import Chunk
 from rayae.reader import Reader
 from rayae.redaction import kept
-from rayae.results import ChunkSummary, Status
+from rayae.results import ChunkSummary
 from rayae.run import CALIBRATION, CHUNKS, MANIFEST, RECORD, SUCCESS, Run, short_hash, total
-from rayae.scoring import FailureBudget, ScoringPlan, follow, score_inline
+from rayae.scoring import FailureBudget, ScoringPlan, follow, score_inline, why_forbidden
 from rayae.settings import RunnerSettings, ScoreSettings
 from rayae.terminal import say, show_table, warn
 from rayae.verbs.index import listed, write_listed
@@ -280,10 +280,9 @@ def _show(run: Run, statistics: Mapping[str, Any], settings: RunnerSettings) -> 
     say(f"results: {storage.join(run.uri, CHUNKS if run.file_list() is None else RESULTS)}")
     failed = images - statistics["by_status"].get("scored", 0)
     if failed == images:
-        refused = counts[0][0] == Status.FORBIDDEN
-        why = " Storage lets none be read, which on S3 takes s3:GetObject on the images." if refused else ""
         raise TooManyFailures(
-            f"none of the {images:,} images of {run.uri} could be scored; the column `error` says why.{why}"
+            f"none of the {images:,} images of {run.uri} could be scored; the column `error` says why."
+            f"{why_forbidden(statistics['by_status'])}"
         )
     if failed > settings.max_failed_fraction * images:
         warn(f"{failed:,} of {images:,} images could not be scored; the column `error` says why, image by image.")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import boto3
 import botocore.client
 import yaml
 from ray.autoscaler._private import commands
@@ -141,6 +142,7 @@ def forget() -> None:
     """Ray keeps clients, with their credentials, and providers for as long as a process lives."""
     for cache in CLIENTS:
         cache.cache_clear()
+    boto3.setup_default_session()
     _clear_provider_cache()
 
 

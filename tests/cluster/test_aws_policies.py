@@ -16,12 +16,12 @@ from unittest.mock import patch
 import pytest
 import yaml
 from ray.autoscaler._private.aws import node_provider
-from ray.autoscaler._private.providers import _clear_provider_cache, _get_node_provider
+from ray.autoscaler._private.providers import _get_node_provider
 from ray.autoscaler.v2.instance_manager.config import FileConfigReader
 from ray.autoscaler.v2.instance_manager.node_provider import NodeProviderAdapter
 from s3fs import S3FileSystem
 
-from rayae import stores
+from rayae import lease, stores
 from rayae.cli import main
 from tests.cluster.aws_account import AWS, BUCKETS, REGION, Account
 from tests.cluster.iam import Need, Place, allows, grants, needs, policy_of, without
@@ -50,6 +50,13 @@ def for_moto(granted: list[tuple[str, str]]) -> Any:
     more = [("s3:HeadBucket", resource) for action, resource in granted if action == "s3:ListBucket"]
     more += [(action, resource.removesuffix("/*")) for action, resource in granted if action == "s3:DeleteObject"]
     return policy_of([*granted, *more])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def hasty_leases() -> Iterator[None]:
+    """A lease that cannot be given back is void after three seconds instead of thirty."""
+    with patch.object(lease.held.__wrapped__, "__defaults__", (lease.Limits(1.0, 3.0, 0.2),)):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +209,6 @@ def work_of_the_head(account: Account, bootstrap: Path, policy: Any) -> tuple[li
     with account.with_policy(HEAD, "launcher", actions), as_administrator(account), hurried, tries:
         forget()
         with patch.dict(os.environ, account.credentials(HEAD)), account.judging(), requests(all_of_them=True) as asked:
-            _clear_provider_cache()
             failed = _start_and_end(_get_node_provider(config["provider"], config["cluster_name"]), bootstrap)
         forget()
         ec2 = account.client("ec2")
