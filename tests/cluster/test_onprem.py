@@ -70,8 +70,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     outside = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     own = {"HOME": str(home), "RAY_AUTH_MODE": "token", "PATH": os.pathsep.join([str(BIN), os.environ["PATH"]])}
     env = outside | own | {"OMP_NUM_THREADS": "1"}
-    (command,) = re.findall(r"^    (ray get-auth-token \S+)", README, re.MULTILINE)
-    subprocess.run([str(BIN / "ray"), *command.split()[1:]], env=env, check=True, capture_output=True)
+    (command,) = re.findall(r"^    (.*ray get-auth-token .*)$", README, re.MULTILINE)
+    subprocess.run(["bash", "-c", command], env=env, check=True, capture_output=True)
     assert (home / ".ray" / "auth_token").stat().st_mode & 0o077 == 0
     gcs, dashboard, *metrics = (free_port() for _ in range(4))
     with tempfile.TemporaryDirectory(prefix="ro-") as folder, ExitStack() as stack:
