@@ -141,7 +141,9 @@ def check_memory_adds_up(cluster: Launched) -> None:
     """The object store fits into /dev/shm, and it with what Ray hands out into the container, that into the machine."""
     for name, node in cluster.nodes.items():
         store = int(re.findall(r"--object-store-memory=(\d+)", node.start())[0])
-        shm, container = (int(found[1]) * GIB for found in re.finditer(r"--(?:shm-size|memory)=(\d+)g", node.container()))
+        shm, container = (
+            int(found[1]) * GIB for found in re.finditer(r"--(?:shm-size|memory)=(\d+)g", node.container())
+        )
         memory = cluster.config["available_node_types"][name]["resources"].get("memory", 0)
         machine = {"m7i.xlarge": 16, "g6.2xlarge": 32, "c7i.4xlarge": 32}[node.instance["InstanceType"]] * GIB
         assert store < shm

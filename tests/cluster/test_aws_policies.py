@@ -1,7 +1,7 @@
 """The policies of cluster/aws/iam: enough for what they are for, and nothing in them that is not needed.
 
-moto judges every request by the policies of the role that asks. Of EC2 it judges actions alone: resources and conditions
-are judged by iam.py, on the requests that Ray has made.
+moto judges every request by the policies of the role that asks. Of EC2 it judges actions alone: resources and
+conditions are judged by iam.py, on the requests that Ray has made.
 """
 
 import copy
@@ -146,9 +146,9 @@ def test_scoring_without_a_permission_says_which_it_lacks(
 def trained(stocked: Account, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The exit code and words of a training by Ray under the policy for training, with a checkpoint an epoch."""
     log = tmp_path_factory.mktemp("training") / "log"
-    with stocked.with_policy(TRAINER, "train", for_moto(grants(shipped("train")))):
-        with as_role(stocked, TRAINER) as environment:
-            ends_well(start(*training("by-ray", "workers=1", "epochs=2"), env=environment, log=log), log)
+    policy = for_moto(grants(shipped("train")))
+    with stocked.with_policy(TRAINER, "train", policy), as_role(stocked, TRAINER) as environment:
+        ends_well(start(*training("by-ray", "workers=1", "epochs=2"), env=environment, log=log), log)
     return log.read_text()
 
 
@@ -201,7 +201,7 @@ Asked = list[tuple[str, Any]]
 
 
 def work_of_the_head(account: Account, bootstrap: Path, policy: Any) -> tuple[list[str], Asked]:
-    """See, start, tag and end a worker of each type as the head's role: what failed, and the requests that were made."""
+    """See, start, tag and end a worker of each type as the head's role: what failed, and the requests made."""
     config = json.loads(bootstrap.read_text())
     actions = policy_of([(action, "*") for action, _ in grants(policy)])
     hurried = patch.object(node_provider, "TAG_BATCH_DELAY", 0)
@@ -306,9 +306,7 @@ OTHERS = {
 @pytest.mark.parametrize("what", OTHERS)
 def test_a_head_may_not_reach_beyond_its_cluster(stocked: Account, what: str) -> None:
     need, where = OTHERS[what], place(stocked)
-    assert not allows(
-        stocked.policy(HEAD, "launcher"), Need(need.action, where.arn(need.resource), dict(need.context))
-    )
+    assert not allows(stocked.policy(HEAD, "launcher"), Need(need.action, where.arn(need.resource), dict(need.context)))
 
 
 def test_a_head_passes_the_role_of_its_workers_to_instances_and_no_other(stocked: Account) -> None:
@@ -349,5 +347,3 @@ def test_the_script_removes_what_it_has_made(account: Account) -> None:
     groups = [one["GroupName"] for one in account.client("ec2").describe_security_groups()["SecurityGroups"]]
     assert not [name for name in left + groups if name.startswith("rayae-train")]
     assert {"rayae-score", "rayae-score-ssh"} <= set(groups)
-
-

@@ -77,7 +77,12 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with tempfile.TemporaryDirectory(prefix="ro-") as folder, ExitStack() as stack:
         client = f"--ray-client-server-port={free_port()}"
         head = scaled(
-            HEAD_LINE, f"--temp-dir={folder}", client, port=gcs, dashboard_port=dashboard, metrics_export_port=metrics[0]
+            HEAD_LINE,
+            f"--temp-dir={folder}",
+            client,
+            port=gcs,
+            dashboard_port=dashboard,
+            metrics_export_port=metrics[0],
         )
         stack.enter_context(process(head, env, logs / "head"))
         found = Running(f"http://127.0.0.1:{dashboard}", tuple(metrics), env)
@@ -103,9 +108,7 @@ def alive(cluster: Running) -> list[dict[str, Any]]:
 
 def submit(cluster: Running, *words: str, **more: str) -> tuple[int, str]:
     command = [str(BIN / "python"), "-m", "rayae", "submit", *words, "--address", cluster.dashboard]
-    ended = subprocess.run(
-        command, env=cluster.environment | more, capture_output=True, text=True, timeout=PATIENCE_S
-    )
+    ended = subprocess.run(command, env=cluster.environment | more, capture_output=True, text=True, timeout=PATIENCE_S)
     return ended.returncode, ended.stdout + ended.stderr
 
 
@@ -144,18 +147,25 @@ def test_ray_takes_the_yaml_for_its_local_launcher(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("HOME", str(tmp_path))
     config = bootstrapped((ONPREM / "cluster.yaml").read_text(), tmp_path)
     (node_type,) = config["available_node_types"].values()
-    assert (node_type["min_workers"], node_type["max_workers"]) == (2, 2) == (len(config["provider"]["worker_ips"]),) * 2
+    assert (
+        (node_type["min_workers"], node_type["max_workers"]) == (2, 2) == (len(config["provider"]["worker_ips"]),) * 2
+    )
     assert not config["head_setup_commands"] + config["worker_setup_commands"]
 
 
 def test_the_yaml_starts_ray_as_the_readme_does() -> None:
     config = yaml.safe_load((ONPREM / "cluster.yaml").read_text())
-    pairs = {"head_start_ray_commands": HEAD_LINE, "worker_start_ray_commands": WORKER_LINE.replace("HEAD", "$RAY_HEAD_IP")}
+    pairs = {
+        "head_start_ray_commands": HEAD_LINE,
+        "worker_start_ray_commands": WORKER_LINE.replace("HEAD", "$RAY_HEAD_IP"),
+    }
     for name, line in pairs.items():
         stop, start = config[name]
         assert stop == "/opt/rayae/bin/ray stop"
         assert "RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=/home/rayae/token/token;" in start
-        words = set(shlex.split(start.partition("ray start ")[2])) - {"--autoscaling-config=~/ray_bootstrap_config.yaml"}
+        words = set(shlex.split(start.partition("ray start ")[2])) - {
+            "--autoscaling-config=~/ray_bootstrap_config.yaml"
+        }
         assert words == set(shlex.split(line)[2:])
 
 
