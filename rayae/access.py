@@ -20,6 +20,15 @@ ONLY_FROM_OUTSIDE = (
     "STORAGE_EMULATOR_HOST",
 )
 """Variables that clients obey as well, and no setting stands for."""
+_READING = "s3:GetObject on it, and s3:ListBucket on the bucket {bucket}, without which what is missing is refused too"
+PERMISSIONS = {
+    "list": "s3:ListBucket on the bucket {bucket}",
+    "look for": _READING,
+    "read": _READING,
+    "write": "s3:PutObject on it",
+    "remove": "s3:DeleteObject on it and s3:ListBucket on the bucket {bucket}",
+}
+"""What S3 asks of whoever does one of these, in the words of its policies."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,14 @@ class Access:
         if self.ca_file is not None and not os.access(self.ca_file, os.R_OK):
             raise ConfigError(f"storage.ca_file={self.ca_file} cannot be read; it is a PEM file on every machine.")
         os.environ.update(self.environment())
+
+
+def permission(verb: str, uri: str) -> str:
+    """The sentence that says what a policy must allow for this; empty where nobody here knows."""
+    scheme, _, rest = uri.partition("://")
+    if KINDS.get(scheme) != S3 or verb not in PERMISSIONS:
+        return ""
+    return f" It takes {PERMISSIONS[verb].format(bucket=rest.partition('/')[0])}."
 
 
 def in_use() -> dict[str, str]:

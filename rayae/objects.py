@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from obstore.exceptions import AlreadyExistsError, InvalidPathError, PreconditionError
 
 from rayae import boto
-from rayae.access import AZURE, GOOGLE, KINDS, S3
+from rayae.access import AZURE, GOOGLE, KINDS, S3, permission
 from rayae.errors import ConfigError, StorageError
 from rayae.stores import Refusal, patient_store, plain_store, refusal_in, told
 from rayae.throttle import backoff_s
@@ -285,7 +285,8 @@ def _wait_or_raise(uri: str, verb: str, refusal: Refusal, failures: int) -> None
         raise StorageError(f"cannot {verb} {uri} at {asked}: {refusal.sentence}") from None
     if refusal.code in BAD_CREDENTIALS:
         raise ConfigError(f"cannot {verb} {uri}: {refusal.sentence} {HOW_CREDENTIALS_ARE_GIVEN}") from None
-    raise StorageError(f"cannot {verb} {uri}: {refusal.sentence}") from None
+    needed = permission(verb, uri) if refusal.status == 403 else ""
+    raise StorageError(f"cannot {verb} {uri}: {refusal.sentence}{needed}") from None
 
 
 def _refuse_unnameable(uri: str) -> None:

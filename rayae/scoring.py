@@ -239,8 +239,14 @@ class FailureBudget:
         raise TooManyFailures(
             f"{failed:,} of {self.images:,} images {became}, more than {setting}={limit:g} allows ({seen}). "
             "Mend the cause, or raise the limit, and run the same command again. Rows that were written stay, failed "
-            "ones too; a chunk file that is removed is scored again."
+            f"ones too; a chunk file that is removed is scored again.{why_forbidden(self.by_status)}"
         )
+
+
+def why_forbidden(by_status: Mapping[str, int]) -> str:
+    """The sentence that says what a policy lacks when storage lets images not be read; empty when it does."""
+    forbidden = by_status.get(Status.FORBIDDEN, 0)
+    return f" On S3, reading the {forbidden:,} that are forbidden takes s3:GetObject on them." if forbidden else ""
 
 
 def score_inline(plan: ScoringPlan, run: Run, chunks: Iterable[Chunk]) -> Iterator[ChunkSummary]:

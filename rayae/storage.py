@@ -24,7 +24,7 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from rayae import objects, reach
-from rayae.access import options_of_fsspec
+from rayae.access import options_of_fsspec, permission
 from rayae.errors import ConfigError, RayaeError, StorageError
 
 LOCAL_SCHEMES = ("file://", "local://")
@@ -342,8 +342,19 @@ def remove(uri: str) -> None:
     with explained("remove", uri):
         filesystem, path = filesystem_of(uri)
         with contextlib.suppress(FileNotFoundError):  # another process was faster
-            if filesystem.exists(path):
+            if not is_local(uri) and filesystem.info(path)["type"] == "file":
+                filesystem.rm_file(path)
+            elif filesystem.exists(path):
                 filesystem.rm(path, recursive=True)
+                if not is_local(uri):
+                    _check_removed(filesystem, path)
+
+
+def _check_removed(filesystem: fsspec.AbstractFileSystem, path: str) -> None:
+    """PermissionError when a directory is still there: s3fs says nothing of the objects that S3 did not let go."""
+    filesystem.invalidate_cache()
+    if filesystem.exists(path):
+        raise PermissionError("Access Denied")
 
 
 def filesystem_of(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
@@ -370,6 +381,8 @@ def explained(verb: str, uri: str) -> Iterator[None]:
             raise error.__cause__ from None
         what = "file or directory" if is_local(uri) else "bucket or object"
         raise StorageError(f"cannot {verb} {uri}: there is no such {what}.") from error
+    except PermissionError as error:
+        raise StorageError(f"cannot {verb} {uri}: {error.strerror or error}.{permission(verb, uri)}") from error
     except OSError as error:
         raise StorageError(f"cannot {verb} {uri}: {error.strerror or error}.") from error
     except (ImportError, ValueError) as error:  # fsspec: an unknown scheme, or the package of a known one is missing

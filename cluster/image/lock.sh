@@ -30,7 +30,7 @@ lock() {
     local variant=$1
     shift
     "$scratch/venv/bin/uv" pip compile --quiet --config-file "$scratch/$variant.toml" pyproject.toml \
-        --extra azure --extra gcs --extra heic --constraint constraints.txt \
+        --extra aws --extra azure --extra gcs --extra heic --constraint constraints.txt \
         --python-version "$PYTHON" --python-platform x86_64-manylinux_2_28 --only-binary :all: --generate-hashes \
         --custom-compile-command cluster/image/lock.sh --output-file "$out/requirements-$variant.txt" "$@"
 }

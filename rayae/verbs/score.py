@@ -23,7 +23,7 @@ from rayae.redaction import kept
 from rayae.results import ChunkSummary
 from rayae.run import CALIBRATION, CHUNKS, MANIFEST, RECORD, SUCCESS, Run, short_hash, total
 from rayae.scorer import refuse_unloadable
-from rayae.scoring import FailureBudget, ScoringPlan, follow, score_inline
+from rayae.scoring import FailureBudget, ScoringPlan, follow, score_inline, why_forbidden
 from rayae.settings import RunnerSettings, ScoreSettings, moment
 from rayae.terminal import say, show_table, warn
 from rayae.verbs.index import listed, write_listed
@@ -307,6 +307,7 @@ def _show(run: Run, statistics: Mapping[str, Any], settings: RunnerSettings) -> 
     if failed == images:
         raise TooManyFailures(
             f"none of the {images:,} images of {run.uri} could be scored; the column `error` says why."
+            f"{why_forbidden(statistics['by_status'])}"
         )
     if failed > settings.max_failed_fraction * images:
         warn(f"{failed:,} of {images:,} images could not be scored; the column `error` says why, image by image.")

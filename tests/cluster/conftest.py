@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests.cluster.aws_account import account  # noqa: F401
 from tests.faults.processes import wait_for
 from tests.servers import free_port
 

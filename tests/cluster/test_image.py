@@ -78,7 +78,7 @@ def test_the_lock_is_the_runtime_and_no_tool_of_the_tests() -> None:
     def names(asked: list[str]) -> set[str]:
         return {re.sub(r"[-_.]+", "-", re.split(r"[\[<>=!~ ]", one)[0]).lower() for one in asked}
 
-    wanted = names([*project["dependencies"], *extras["azure"], *extras["gcs"], *extras["heic"]])
+    wanted = names([*project["dependencies"], *extras["aws"], *extras["azure"], *extras["gcs"], *extras["heic"]])
     assert wanted <= locked("gpu").keys()
     tools = names(extras["dev"]) - {"psutil"}  # which Ray asks for
     assert not tools & locked("gpu").keys()
