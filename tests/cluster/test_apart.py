@@ -43,4 +43,7 @@ def test_more_decoders_than_cpus_are_refused_with_the_sum(pictures: Path, bundle
     asked = ["score", f"images={pictures}", f"bundle={bundle}", f"out={tmp_path / 'run'}", "placement=apart"]
     done = on_nodes(*asked, "resources.decoders=3")
     assert done.returncode == 1, done.stdout
-    assert "the plan needs 1 x 1 CPUs for scoring and 3 for decoding = 4; the cluster has 3." in done.stderr
+    assert (
+        "the plan needs 1 x 1 CPUs for scoring and 3 for decoding = 4; the cluster has 3 CPUs and 1 GPUs."
+        in done.stderr
+    )
