@@ -16,7 +16,7 @@ from rayae.errors import ClusterError
 from rayae.on_ray.capacity import Capacity, Workers, capacity
 from rayae.terminal import say
 
-SECONDS_BETWEEN_WORDS = 60.0
+SECONDS_BETWEEN_WORDS, SECONDS_BETWEEN_LOOKS = 60.0, 5.0
 PATIENCE_S = 2.0
 """Before the first word: a process that starts on a node that is there takes about as long."""
 
@@ -87,14 +87,17 @@ def lacking(have: Capacity, workers: Workers, decoders: int = 0) -> str:
 
 @contextmanager
 def lacking_told(workers: Workers, decoders: int = 0) -> Iterator[None]:
-    """Say each minute what has no node, while the block lasts."""
+    """Say what has no node when that changes, and each minute while it lasts."""
     ended = threading.Event()
 
     def tell() -> None:
-        while not ended.wait(SECONDS_BETWEEN_WORDS):
+        told, since = "", time.monotonic()
+        while not ended.wait(SECONDS_BETWEEN_LOOKS):
             words = lacking(capacity(), workers, decoders)
-            if words:
-                say(words)
+            if words == told and (not words or time.monotonic() - since < SECONDS_BETWEEN_WORDS):
+                continue
+            say(words or f"all {workers.count} workers have a node")
+            told, since = words, time.monotonic()
 
     teller = threading.Thread(target=tell, daemon=True)
     teller.start()

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,12 +19,13 @@ import yaml
 from ray.util import get_node_ip_address
 
 from tests.cluster.conftest import BIN
-from tests.faults.processes import descendants, wait_for
+from tests.faults.processes import descendants
 from tests.servers import free_port
 
 HEAD_ID = "f" * 51 + "00000"
 """The fake provider knows the head by it, and names the nodes that it adds 00001 and so on."""
 PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
+TRIES, UP_WITHIN_S = 3, 60.0
 SMALL = {"object_store_memory": 100 * 1024**2}
 NO_MAPS = ("auth", "docker", "file_mounts")
 NO_LISTS = (
@@ -40,7 +42,6 @@ class Growing:
 
     address: str
     home: Path
-    log: Path
     autoscaler: Path
 
     @property
@@ -59,29 +60,42 @@ class Growing:
 @contextmanager
 def growing(groups: Mapping[str, Mapping[str, Any]], gives: bool = True) -> Iterator[Growing]:
     """A cluster whose groups start from 0 nodes; one that never `gives` a node waits for them without end."""
-    with tempfile.TemporaryDirectory(prefix="ra-") as folder:
-        home, port = Path(folder), free_port()
-        address = f"{get_node_ip_address()}:{port}"
-        config = home / "ray_bootstrap_config.yaml"
-        config.write_text(yaml.safe_dump(_config(groups, address)))
-        words = ["--head", "--block", "--num-cpus=0", f"--port={port}", "--include-dashboard=false"]
-        words += [f"--object-store-memory={SMALL['object_store_memory']}", f"--temp-dir={home / 'r'}"]
-        words += [f"--autoscaling-config={config if gives else _without(config)}"]
-        for name in ("ray-client-server-port", "dashboard-agent-listen-port", "metrics-export-port"):
-            words.append(f"--{name}={free_port()}")
-        log = home / "log"
-        with log.open("wb") as output:
-            head = subprocess.Popen(
-                [str(BIN / "ray"), "start", *words], stdout=output, stderr=subprocess.STDOUT, env=_environment()
-            )
-        autoscaler = home / "r" / "session_latest" / "logs" / "monitor.log"
-        try:
-            ready = "ray node " + HEAD_ID + " is RUNNING"
-            wait_for(lambda: head.poll() is not None or ready in _text(autoscaler), "a cluster")
-            assert head.poll() is None, log.read_text()
-            yield Growing(address, home, log, autoscaler)
-        finally:
-            end(head)
+    for _ in range(TRIES):
+        with tempfile.TemporaryDirectory(prefix="ra-") as folder:
+            home, address = Path(folder), f"{get_node_ip_address()}:{free_port()}"
+            config = home / "ray_bootstrap_config.yaml"
+            config.write_text(yaml.safe_dump(_config(groups, address)))
+            head = _head(home, address, config if gives else _without(config))
+            found = Growing(address, home, home / "r" / "session_latest" / "logs" / "monitor.log")
+            try:
+                if _is_up(head, found.autoscaler):
+                    yield found
+                    return
+            finally:
+                end(head)
+    raise AssertionError(f"no cluster came up in {TRIES} tries")
+
+
+def _head(home: Path, address: str, config: Path) -> "subprocess.Popen[bytes]":
+    words = ["--head", "--block", "--num-cpus=0", f"--port={address.split(':')[1]}", "--include-dashboard=false"]
+    words += [f"--object-store-memory={SMALL['object_store_memory']}", f"--temp-dir={home / 'r'}"]
+    words += [f"--autoscaling-config={config}"]
+    for name in ("ray-client-server-port", "dashboard-agent-listen-port", "metrics-export-port"):
+        words.append(f"--{name}={free_port()}")
+    with (home / "log").open("wb") as output:
+        return subprocess.Popen(
+            [str(BIN / "ray"), "start", *words], stdout=output, stderr=subprocess.STDOUT, env=_environment()
+        )
+
+
+def _is_up(head: "subprocess.Popen[bytes]", autoscaler: Path) -> bool:
+    """Whether the autoscaler sees the head as a node; without that, as it happens on a busy machine, it adds none."""
+    give_up = time.monotonic() + UP_WITHIN_S
+    while time.monotonic() < give_up and head.poll() is None:
+        if f"ray node {HEAD_ID} is RUNNING" in (autoscaler.read_text() if autoscaler.exists() else ""):
+            return True
+        time.sleep(0.2)
+    return False
 
 
 def end(head: "subprocess.Popen[bytes]") -> None:
@@ -92,10 +106,6 @@ def end(head: "subprocess.Popen[bytes]") -> None:
     for pid in below:
         if Path(f"/proc/{pid}").exists():
             os.kill(pid, signal.SIGKILL)
-
-
-def _text(path: Path) -> str:
-    return path.read_text() if path.exists() else ""
 
 
 def _config(groups: Mapping[str, Mapping[str, Any]], address: str) -> dict[str, Any]:
