@@ -12,11 +12,13 @@ from typing import Any
 import pyarrow as pa
 import ray
 import ray.data
-from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
+from ray.data import ActorPoolStrategy, DataContext, Dataset, ExecutionResources, TaskPoolStrategy
 from ray.exceptions import RayError
 from ray.util.annotations import RayDeprecationWarning
 
 from rayae import decoded
+from rayae.bundle import Bundle
+from rayae.decoded import pixel_bytes
 from rayae.errors import ClusterError, RayaeError
 from rayae.manifest import Chunk
 from rayae.on_ray.capacity import Workers
@@ -33,6 +35,11 @@ BOUNDED_RETRIES: dict[str, Any] = {"max_restarts": -1, "max_task_retries": TRIES
 """Dead actors are replaced for ever, but no chunk is tried for ever, as it is by Ray Data's default. There is no other
 way to say so: Ray 2.60 calls these arguments deprecated and names no successor."""
 BOUNDED_TASKS: dict[str, Any] = {"max_retries": TRIES_A_CHUNK - 1}
+CHUNKS_A_DECODER, CHUNKS_A_WORKER = 2, 4
+"""Decoded chunks that may lie in the object store: the one a decoder makes and the one before it; the one a worker
+scores, the next one, and two more in case of a slow one."""
+TOLD_OF_AN_IMAGE = 512
+"""Bytes, about, of what is told of an image beside its pixels."""
 FORGIVEN_CHUNKS = 16
 """Chunks that may kill their worker at every try before the others, too, are done with care."""
 TOLD = pa.schema([(name, pa.string()) for name in ("summary", "refused_by", "refusal", "bug")])
@@ -163,6 +170,8 @@ def _dataset(plan: ScoringPlan, chunks: list[Chunk], workers: Workers, decoders:
     context = DataContext.get_current().copy()
     context.enable_progress_bars = False
     context.max_errored_blocks = forgiven
+    if decoders:
+        context.execution_options.resource_limits = _held(plan, chunks, workers, decoders)
     with DataContext.current(context), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated", RayDeprecationWarning)
         rows: Dataset = ray.data.from_arrow(table)
@@ -185,6 +194,18 @@ def _dataset(plan: ScoringPlan, chunks: list[Chunk], workers: Workers, decoders:
             num_gpus=workers.gpus,
             **BOUNDED_RETRIES,
         )
+
+
+def _held(plan: ScoringPlan, chunks: list[Chunk], workers: Workers, decoders: int) -> ExecutionResources:
+    """The most that decoded chunks may take of the object store: decoding waits when it is taken.
+
+    By itself Ray Data decodes ahead until half of the store is full, however large that is.
+    """
+    most = max(chunk.rows for chunk in chunks)
+    chunk_bytes = pixel_bytes(most, Bundle.open(plan.bundle).preprocess) + most * TOLD_OF_AN_IMAGE
+    return ExecutionResources.for_limits(
+        object_store_memory=chunk_bytes * (CHUNKS_A_DECODER * decoders + CHUNKS_A_WORKER * workers.count)
+    )
 
 
 def _summary(row: dict[str, Any]) -> ChunkSummary:

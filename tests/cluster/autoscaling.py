@@ -59,16 +59,17 @@ class Growing:
 
 @contextmanager
 def growing(groups: Mapping[str, Mapping[str, Any]], gives: bool = True) -> Iterator[Growing]:
-    """A cluster whose groups start from 0 nodes; one that never `gives` a node waits for them without end."""
+    """A cluster whose groups start from 0 nodes; one that never `gives` a node has no autoscaler."""
     for _ in range(TRIES):
         with tempfile.TemporaryDirectory(prefix="ra-") as folder:
             home, address = Path(folder), f"{get_node_ip_address()}:{free_port()}"
             config = home / "ray_bootstrap_config.yaml"
             config.write_text(yaml.safe_dump(_config(groups, address)))
-            head = _head(home, address, config if gives else _without(config))
+            head = _head(home, address, config if gives else None)
             found = Growing(address, home, home / "r" / "session_latest" / "logs" / "monitor.log")
             try:
-                if _is_up(head, found.autoscaler):
+                ready = f"ray node {HEAD_ID} is RUNNING" if gives else "monitor.py"
+                if _is_up(head, found.autoscaler, ready):
                     yield found
                     return
             finally:
@@ -76,10 +77,10 @@ def growing(groups: Mapping[str, Mapping[str, Any]], gives: bool = True) -> Iter
     raise AssertionError(f"no cluster came up in {TRIES} tries")
 
 
-def _head(home: Path, address: str, config: Path) -> "subprocess.Popen[bytes]":
+def _head(home: Path, address: str, config: Path | None) -> "subprocess.Popen[bytes]":
     words = ["--head", "--block", "--num-cpus=0", f"--port={address.split(':')[1]}", "--include-dashboard=false"]
     words += [f"--object-store-memory={SMALL['object_store_memory']}", f"--temp-dir={home / 'r'}"]
-    words += [f"--autoscaling-config={config}"]
+    words += [] if config is None else [f"--autoscaling-config={config}"]
     for name in ("ray-client-server-port", "dashboard-agent-listen-port", "metrics-export-port"):
         words.append(f"--{name}={free_port()}")
     with (home / "log").open("wb") as output:
@@ -88,11 +89,11 @@ def _head(home: Path, address: str, config: Path) -> "subprocess.Popen[bytes]":
         )
 
 
-def _is_up(head: "subprocess.Popen[bytes]", autoscaler: Path) -> bool:
+def _is_up(head: "subprocess.Popen[bytes]", autoscaler: Path, ready: str) -> bool:
     """Whether the autoscaler sees the head as a node; without that, as it happens on a busy machine, it adds none."""
     give_up = time.monotonic() + UP_WITHIN_S
     while time.monotonic() < give_up and head.poll() is None:
-        if f"ray node {HEAD_ID} is RUNNING" in (autoscaler.read_text() if autoscaler.exists() else ""):
+        if ready in (autoscaler.read_text() if autoscaler.exists() else ""):
             return True
         time.sleep(0.2)
     return False
@@ -133,16 +134,6 @@ def _config(groups: Mapping[str, Mapping[str, Any]], address: str) -> dict[str, 
         "file_mounts_sync_continuously": False,
         **OF_NO_USE,
     }
-
-
-def _without(config: Path) -> Path:
-    """The same configuration with no place for a node: a quota of 0, as it were."""
-    found = yaml.safe_load(config.read_text())
-    for kind in found["available_node_types"].values():
-        kind["max_workers"] = 0
-    none = config.with_name("none.yaml")
-    none.write_text(yaml.safe_dump(found))
-    return none
 
 
 def _environment() -> dict[str, str]:
