@@ -53,7 +53,9 @@ def main(words: list[str]) -> int:
         ended.set()
         looking.join()
         ray.shutdown()
-        print(json.dumps({"most": max(used for used, _ in seen), "spilled": max(spilled for _, spilled in seen)}))
+        sys.stdout.write(
+            json.dumps({"most": max(used for used, _ in seen), "spilled": max(spilled for _, spilled in seen)}) + "\n"
+        )
 
 
 if __name__ == "__main__":
