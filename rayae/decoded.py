@@ -27,10 +27,14 @@ NOTHING = pa.Table.from_pylist([{}], schema=SCHEMA)
 """One row without pictures."""
 
 
+def pixel_bytes(rows: int, preprocess: Preprocess) -> int:
+    """The bytes of the pixels of so many pictures."""
+    return rows * math.prod((preprocess.height, preprocess.width, preprocess.channels))
+
+
 def refuse_large_chunks(rows: int, preprocess: Preprocess) -> None:
     """ConfigError, with the sum, when the pixels of a chunk of so many rows do not fit into one value."""
-    shape = (preprocess.height, preprocess.width, preprocess.channels)
-    picture_bytes = math.prod(shape)
+    shape, picture_bytes = (preprocess.height, preprocess.width, preprocess.channels), pixel_bytes(1, preprocess)
     if rows * picture_bytes > MOST_BYTES:
         raise ConfigError(
             f"a chunk has {rows:,} pictures of {' x '.join(map(str, shape))} bytes = "

@@ -92,9 +92,11 @@ class ResourceSettings(Settings):
     cpus_per_worker: Annotated[float, Field(gt=0)] = 1
     """CPUs that Ray sets aside for one worker."""
     gpus_per_worker: Annotated[float, Field(ge=0)] | None = None
-    """GPUs for one worker, parts allowed; default: 1 where the cluster has a GPU, otherwise 0."""
+    """GPUs for one worker, parts allowed; default: 1 where the cluster has or may get a GPU, else 0."""
     decoders: Annotated[int, Field(gt=0)] | None = None
     """With `placement=apart`: tasks of a CPU each that fetch and decode; default: all CPUs that the workers leave."""
+    wait_s: Annotated[float, Field(gt=0)] = 3600.0
+    """Seconds to wait for the first worker, while the cluster adds nodes or others work on them; for training, all."""
 
 
 class PreprocessSettings(Settings):
@@ -193,7 +195,7 @@ class RunnerSettings(VerbSettings):
     """`together`: Ray actors, each with its device, do whole chunks; `apart`: tasks on CPUs fetch and decode for the
     actors, which only score; `inline`: this process, without Ray."""
     workers: Annotated[int, Field(gt=0)] | None = None
-    """Worker processes; default: one a GPU of the cluster, or without GPUs one a CPU of it."""
+    """Worker processes; default: one a GPU of the cluster, or without GPUs one a CPU, of all that it may grow to."""
     resources: ResourceSettings = ResourceSettings()
     reader: ReaderSettings = ReaderSettings()
     max_failed_fraction: Fraction = 0.1

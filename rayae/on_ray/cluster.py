@@ -1,4 +1,4 @@
-"""Home of the way to a cluster: joining one, whether a plan fits on it, and errors on their way back from it."""
+"""Home of the way to a cluster: joining one, and errors on their way back from it."""
 
 import contextlib
 import logging
@@ -9,7 +9,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +24,6 @@ ANSWER_WITHIN_S = 10.0
 """For the port of a cluster. Ray itself asks a port that does not answer for a quarter of an hour."""
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 OLD_CPU_QUOTA, OLD_CPU_PERIOD = (Path(f"/sys/fs/cgroup/cpu/cpu.cfs_{name}_us") for name in ("quota", "period"))
-
-
-@dataclass(frozen=True)
-class Workers:
-    """A plan's workers: how many, and what Ray sets aside for each."""
-
-    count: int
-    cpus: float
-    gpus: float
 
 
 def connect(wanted_cpus: int) -> None:
@@ -89,7 +79,8 @@ def _join(address: str) -> None:
     try:
         _ask(address)
         os.environ["RAY_OVERRIDE_JOB_RUNTIME_ENV"] = "1"  # else Ray refuses what `ray job submit` was given already
-        ray.init(**_how())
+        with _quiet_backend():
+            ray.init(**_how())
     except (OSError, ValueError) as error:
         raise ClusterError(
             f"no Ray cluster can be joined at RAY_ADDRESS={address} ({str(error).splitlines()[0].rstrip('.')}). "
@@ -134,53 +125,6 @@ def _quiet_backend() -> Iterator[None]:
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
-
-
-def memory_bytes() -> float:
-    """The memory that the nodes of the cluster give to workers, all together."""
-    return _resources().get("memory", 0.0)
-
-
-def _resources() -> dict[str, float]:
-    have: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return have
-
-
-def plan_workers(count: int | None, cpus: float, gpus: float | None, leaves: float = 0.0) -> Workers:
-    """The workers that were asked for, or as many as the cluster holds; ClusterError, with the sum, when it cannot.
-
-    When nobody says how many, a share `leaves` of the CPUs is left to others.
-    """
-    have = _resources()
-    have_cpus, have_gpus = have.get("CPU", 0.0), have.get("GPU", 0.0)
-    gpus = (1.0 if have_gpus else 0.0) if gpus is None else gpus
-    fit = int(min(have_cpus // cpus, have_gpus // gpus if gpus else float("inf")))
-    count = max(1, min(fit, int(have_cpus * (1 - leaves) // cpus))) if count is None else count
-    if count < 1 or count > fit:
-        count = max(count, 1)
-        raise ClusterError(
-            f"the plan needs {count} x {cpus:g} CPUs = {count * cpus:g} and {count} x {gpus:g} GPUs = "
-            f"{count * gpus:g}; the cluster has {have_cpus:g} CPUs and {have_gpus:g} GPUs, enough for {fit} worker(s). "
-            "Ask for fewer with `workers=`, or for less with `resources.cpus_per_worker=` and "
-            "`resources.gpus_per_worker=`."
-        )
-    return Workers(count, cpus, gpus)
-
-
-def plan_decoders(workers: Workers, wanted: int | None) -> int:
-    """The tasks of a CPU each that fetch and decode beside the workers: as asked, or all CPUs that these leave.
-
-    ClusterError, with the sum, when the workers leave too few.
-    """
-    have, least = _resources().get("CPU", 0.0), wanted or 1
-    scoring = workers.count * workers.cpus
-    if have - scoring < least:
-        raise ClusterError(
-            f"with placement=apart the plan needs {workers.count} x {workers.cpus:g} CPUs for scoring and {least} for "
-            f"decoding = {scoring + least:g}; the cluster has {have:g}. Ask for fewer with `workers=` or "
-            "`resources.decoders=`, or for less with `resources.cpus_per_worker=`."
-        )
-    return wanted or int(have - scoring)
 
 
 def last_line(error: Exception) -> str:

@@ -12,14 +12,18 @@ from typing import Any
 import pyarrow as pa
 import ray
 import ray.data
-from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
+from ray.data import ActorPoolStrategy, DataContext, Dataset, ExecutionResources, TaskPoolStrategy
 from ray.exceptions import RayError
 from ray.util.annotations import RayDeprecationWarning
 
 from rayae import decoded
+from rayae.bundle import Bundle
+from rayae.decoded import pixel_bytes
 from rayae.errors import ClusterError, RayaeError
 from rayae.manifest import Chunk
-from rayae.on_ray.cluster import Workers, last_line, refusal
+from rayae.on_ray.capacity import Workers
+from rayae.on_ray.cluster import last_line, refusal
+from rayae.on_ray.waiting import lacking_told, wait_for_one
 from rayae.results import ChunkSummary
 from rayae.run import Run
 from rayae.scorer import is_broken_device
@@ -31,6 +35,11 @@ BOUNDED_RETRIES: dict[str, Any] = {"max_restarts": -1, "max_task_retries": TRIES
 """Dead actors are replaced for ever, but no chunk is tried for ever, as it is by Ray Data's default. There is no other
 way to say so: Ray 2.60 calls these arguments deprecated and names no successor."""
 BOUNDED_TASKS: dict[str, Any] = {"max_retries": TRIES_A_CHUNK - 1}
+CHUNKS_A_DECODER, CHUNKS_A_WORKER = 2, 4
+"""Decoded chunks that may lie in the object store: the one a decoder makes and the one before it; the one a worker
+scores, the next one, and two more in case of a slow one."""
+TOLD_OF_AN_IMAGE = 512
+"""Bytes, about, of what is told of an image beside its pixels."""
 FORGIVEN_CHUNKS = 16
 """Chunks that may kill their worker at every try before the others, too, are done with care."""
 TOLD = pa.schema([(name, pa.string()) for name in ("summary", "refused_by", "refusal", "bug")])
@@ -99,15 +108,24 @@ def decode_chunks(rows: pa.Table, plan: ScoringPlan) -> pa.Table:
 
 
 def score_on_ray(
-    plan: ScoringPlan, run: Run, chunks: list[Chunk], workers: Workers, decoders: int = 0
+    plan: ScoringPlan, run: Run, chunks: list[Chunk], workers: Workers, decoders: int, wait_s: float
 ) -> Iterator[ChunkSummary]:
     """Score chunks on the cluster, as they finish. What kills its worker each time is decoded in isolation.
 
-    With `decoders` so many tasks fetch and decode, a CPU each, and the workers only score.
+    With `decoders` so many tasks fetch and decode, a CPU each, and the workers only score. The first worker that has a
+    node begins; for that one `wait_s` is waited.
 
-    Raises the RayaeErrors of the workers; ClusterError when workers die in isolation, too; RuntimeError, with the
-    worker's traceback, for a bug.
+    Raises the RayaeErrors of the workers; ClusterError when no worker finds a place, and when workers die in isolation,
+    too; RuntimeError, with the worker's traceback, for a bug.
     """
+    workers = replace(workers, count=min(workers.count, len(chunks)))
+    decoders = min(decoders, len(chunks))
+    wait_for_one(workers, wait_s)
+    with lacking_told(workers, decoders):
+        yield from _score(plan, run, chunks, workers, decoders)
+
+
+def _score(plan: ScoringPlan, run: Run, chunks: list[Chunk], workers: Workers, decoders: int) -> Iterator[ChunkSummary]:
     gave_up, done, again = "", set(), chunks
     dead_nodes = -1
     while again and dead_nodes != (dead_nodes := _dead_nodes()):  # chunks of a node that died are not to blame
@@ -152,6 +170,8 @@ def _dataset(plan: ScoringPlan, chunks: list[Chunk], workers: Workers, decoders:
     context = DataContext.get_current().copy()
     context.enable_progress_bars = False
     context.max_errored_blocks = forgiven
+    if decoders:
+        context.execution_options.resource_limits = _held(plan, chunks, workers, decoders)
     with DataContext.current(context), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated", RayDeprecationWarning)
         rows: Dataset = ray.data.from_arrow(table)
@@ -174,6 +194,18 @@ def _dataset(plan: ScoringPlan, chunks: list[Chunk], workers: Workers, decoders:
             num_gpus=workers.gpus,
             **BOUNDED_RETRIES,
         )
+
+
+def _held(plan: ScoringPlan, chunks: list[Chunk], workers: Workers, decoders: int) -> ExecutionResources:
+    """The most that decoded chunks may take of the object store: decoding waits when it is taken.
+
+    By itself Ray Data decodes ahead until half of the store is full, however large that is.
+    """
+    most = max(chunk.rows for chunk in chunks)
+    chunk_bytes = pixel_bytes(most, Bundle.open(plan.bundle).preprocess) + most * TOLD_OF_AN_IMAGE
+    return ExecutionResources.for_limits(
+        object_store_memory=chunk_bytes * (CHUNKS_A_DECODER * decoders + CHUNKS_A_WORKER * workers.count)
+    )
 
 
 def _summary(row: dict[str, Any]) -> ChunkSummary:

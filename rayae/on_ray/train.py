@@ -22,7 +22,8 @@ from ray.train.v2.api.exceptions import TrainingFailedError
 from rayae import storage
 from rayae.errors import ClusterError, RayaeError, TrainingError
 from rayae.history import write_history
-from rayae.on_ray.cluster import Workers, last_line, refusal
+from rayae.on_ray.capacity import Workers
+from rayae.on_ray.cluster import last_line, refusal
 from rayae.training import Epoch, Result, TrainingPlan, fit, result_of
 
 CHECKPOINT = "checkpoint.pt"

@@ -124,7 +124,8 @@ def summaries_of(plan: ScoringPlan, run: Run, left: list[Chunk], settings: Runne
     """Do chunks where the settings say, and tell of each as it is done."""
     if settings.placement == "inline":
         return score_inline(plan, run, left)
-    from rayae.on_ray.cluster import connect, plan_decoders, plan_workers
+    from rayae.on_ray.capacity import plan_decoders, plan_workers
+    from rayae.on_ray.cluster import connect
     from rayae.on_ray.metrics import Job, told
     from rayae.on_ray.score import score_on_ray
 
@@ -136,7 +137,7 @@ def summaries_of(plan: ScoringPlan, run: Run, left: list[Chunk], settings: Runne
     workers = plan_workers(settings.workers, asked.cpus_per_worker, asked.gpus_per_worker, LEFT_TO_DECODERS * is_apart)
     decoders = plan_decoders(workers, asked.decoders) if is_apart else 0
     reader = reader_of(settings, decoders or workers.count)
-    summaries = score_on_ray(replace(plan, reader=reader), run, left, workers, decoders)
+    summaries = score_on_ray(replace(plan, reader=reader), run, left, workers, decoders, asked.wait_s)
     former = {summary.chunk: summary for summary in run.summaries()} if plan.retried else {}
     job = Job(run.uri, workers.count, plan.retried, former, moment(settings.finish_by) if settings.finish_by else None)
     return told(job, summaries, left)

@@ -178,18 +178,23 @@ def _fit(
 def _fit_on_ray(
     plan: TrainingPlan, loader: Loader, material: Material, settings: TrainSettings, folder: str, name: str
 ) -> tuple[Result, pd.DataFrame]:
-    from rayae.on_ray.cluster import connect, memory_bytes, plan_workers
+    from rayae.on_ray.capacity import memory_bytes, plan_workers
+    from rayae.on_ray.cluster import connect
     from rayae.on_ray.images import decode_on_ray
     from rayae.on_ray.train import Share, train_on_ray
+    from rayae.on_ray.waiting import lacking_told, wait_for_all, wait_for_one
 
     resources = settings.resources
     connect(math.ceil((settings.workers or 1) * resources.cpus_per_worker))
     workers = plan_workers(settings.workers, resources.cpus_per_worker, resources.gpus_per_worker)
     images = _to_decode(material, loader.preprocess, memory_bytes())
-    held, became = decode_on_ray(images, loader)
+    wait_for_one(workers, resources.wait_s)
+    with lacking_told(workers):
+        held, became = decode_on_ray(images, loader)
     share = Share(*(_usable(material.of(side), became, settings) for side in ("train", "validation")))
     say(f"training on {len(share.train):,} images with {workers.count} worker(s), {workers.gpus:g} GPU each")
-    with shown_as_it_grows(folder, plan.epochs):
+    wait_for_all(workers, resources.wait_s)
+    with lacking_told(workers), shown_as_it_grows(folder, plan.epochs):
         result = train_on_ray(
             plan, held, share, workers, folder=folder, name=name, max_failures=settings.max_worker_failures
         )

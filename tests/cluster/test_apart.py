@@ -1,5 +1,6 @@
 """Decoding apart from scoring, on nodes of their own."""
 
+import json
 import os
 import subprocess
 import sys
@@ -12,11 +13,11 @@ from rayae.run import Run
 from tests.faults.processes import PATIENCE_S
 
 
-def on_nodes(*words: str) -> "subprocess.CompletedProcess[str]":
+def on_nodes(*words: str, module: str = "gpu_node") -> "subprocess.CompletedProcess[str]":
     """In a process of its own, since the Ray cluster of a process is one."""
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     return subprocess.run(
-        [sys.executable, "-m", "tests.cluster.gpu_node", *words],
+        [sys.executable, "-m", f"tests.cluster.{module}", *words],
         cwd=Path(__file__).parents[2],
         env=environment,
         capture_output=True,
@@ -43,4 +44,22 @@ def test_more_decoders_than_cpus_are_refused_with_the_sum(pictures: Path, bundle
     asked = ["score", f"images={pictures}", f"bundle={bundle}", f"out={tmp_path / 'run'}", "placement=apart"]
     done = on_nodes(*asked, "resources.decoders=3")
     assert done.returncode == 1, done.stdout
-    assert "the plan needs 1 x 1 CPUs for scoring and 3 for decoding = 4; the cluster has 3." in done.stderr
+    assert (
+        "the plan needs 1 x 1 CPUs for scoring and 3 for decoding = 4; the cluster has 3 CPUs and 1 GPUs."
+        in done.stderr
+    )
+
+
+def test_decoding_waits_for_a_slow_scorer_and_nothing_spills(pictures: Path, tmp_path: Path) -> None:
+    large = ["preprocess.height=256", "preprocess.width=256", "network.base_width=8", "rule=none"]
+    asked = [f"images={pictures}", "labels=folder", f"out={tmp_path / 'bundle'}", "epochs=1", "placement=inline"]
+    assert main(["train", *asked, *large]) == 0
+    words = ["score", f"images={pictures}", f"bundle={tmp_path / 'bundle'}", f"out={tmp_path / 'run'}"]
+    placed = ["placement=apart", "workers=1", "resources.decoders=2", "chunk_images=10"]
+    done = on_nodes(*words, *placed, module="slow")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert main(["verify", str(tmp_path / "run")]) == 0
+    seen = json.loads(done.stdout.splitlines()[-1])
+    chunk_bytes = 10 * 256 * 256 * 3
+    assert chunk_bytes < seen["most"] <= 8.5 * chunk_bytes, "2 decoders x 2 chunks and 1 worker x 4, of 27"
+    assert seen["spilled"] == 0

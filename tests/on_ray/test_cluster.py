@@ -6,21 +6,7 @@ import pytest
 
 from rayae.errors import BundleError, ClusterError, RayaeError
 from rayae.on_ray import cluster
-from rayae.on_ray.cluster import Workers, plan_workers, refusal
-
-
-def test_a_plan_that_does_not_fit_is_refused_with_the_sum() -> None:
-    sentence = (
-        r"^the plan needs 9 x 1 CPUs = 9 and 9 x 0 GPUs = 0; the cluster has 6 CPUs and 0 GPUs, enough for 6 "
-        r"worker\(s\)\. Ask for fewer with `workers=`, or for less with `resources\.cpus_per_worker=` and "
-        r"`resources\.gpus_per_worker=`\.$"
-    )
-    with pytest.raises(ClusterError, match=sentence):
-        plan_workers(9, 1, None)
-
-
-def test_without_a_number_the_workers_fill_the_cluster() -> None:
-    assert plan_workers(None, 2, None) == Workers(3, 2, 0)
+from rayae.on_ray.cluster import refusal
 
 
 def test_an_error_keeps_its_class_and_sentence_between_processes() -> None:

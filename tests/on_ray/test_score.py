@@ -82,8 +82,14 @@ def test_what_the_decoding_tasks_are_refused_is_one_sentence_here(
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["workers=6"], "the plan needs 6 x 1 CPUs for scoring and 1 for decoding = 7; the cluster has 6."),
-        (["workers=2", "resources.decoders=5"], "2 x 1 CPUs for scoring and 5 for decoding = 7; the cluster has 6."),
+        (
+            ["workers=6"],
+            "the plan needs 6 x 1 CPUs for scoring and 1 for decoding = 7; the cluster has 6 CPUs and 0 GPUs.",
+        ),
+        (
+            ["workers=2", "resources.decoders=5"],
+            "2 x 1 CPUs for scoring and 5 for decoding = 7; the cluster has 6 CPUs and 0 GPUs.",
+        ),
     ],
 )
 def test_a_plan_apart_that_does_not_fit_is_refused_with_the_sum(
