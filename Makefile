@@ -1,5 +1,5 @@
 # make demo: the whole line on real photographs.  make test: all tests.  make check: what must be green before a commit.
-# Longer than CI: make chaos ROUNDS=200 SEED=1   make fuzz   make azure   make radosgw   make image   make benchmarks
+# Longer than CI: make chaos ROUNDS=200 SEED=1   make fuzz   make azure   make radosgw   make image   make machines   make benchmarks
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 ROUNDS ?= 200
 SEED ?= 1
 
-.PHONY: install demo test check format clean chaos fuzz azure servers radosgw image benchmarks
+.PHONY: install demo test check format clean chaos fuzz azure servers radosgw image machines benchmarks
 
 install: $(INSTALLED)
 
@@ -45,6 +45,9 @@ radosgw: $(INSTALLED)  # needs Debian's radosgw, ceph-mon and ceph-osd
 
 image: $(INSTALLED)  # both variants whole: minutes, 10 GB in /tmp, Debian's mmdebstrap and a Python 3.12 in ~/.pyenv
 	IMAGE_VARIANTS="cpu gpu" $(BIN)/pytest tests/cluster/test_image.py
+
+machines: $(INSTALLED)  # network namespaces, so root and iproute2; some ten minutes
+	RAYAE_MACHINES=1 $(BIN)/pytest tests/cluster/test_machines.py
 
 benchmarks: $(INSTALLED)
 	for one in listing resume scale storm; do \
