@@ -281,7 +281,7 @@ until ray job submit --address http://127.0.0.1:8265 -- rayae --version; do slee
 
 
 def test_the_whole_image_runs_a_head_and_a_job_behind_a_token(image: Image) -> None:
-    said = image.says("timeout", "180", "bash", "-c", HEAD, RAY_AUTH_TOKEN="a-token-that-opens-nothing-else-here")
+    said = image.says("timeout", "600", "bash", "-c", HEAD, RAY_AUTH_TOKEN="a-token-that-opens-nothing-else-here")
     assert "success" in said
     assert re.search(r"^rayae \d+\.\d+\.\d+$", said, re.MULTILINE), said
     refused = image.run("timeout", "60", "bash", "-c", HEAD)
