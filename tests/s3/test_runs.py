@@ -13,7 +13,7 @@ from rayae.errors import RunError
 from rayae.lease import LEASE, Limits, held, holder_of
 from rayae.run import Run
 from tests.conftest import write_pictures
-from tests.faults.processes import start, wait_for
+from tests.faults.processes import PATIENCE_S, start, wait_for
 from tests.s3.conftest import Bucket
 
 QUICK = Limits(renew_s=0.2, void_s=1.5, look_s=0.05)
@@ -93,7 +93,7 @@ def test_the_status_of_a_run_under_way_is_told_from_elsewhere(
         there = sum(key.startswith("run/chunks/") for key in bucket.objects())
     finally:
         driver.terminate()
-        driver.wait(60)
+        driver.wait(PATIENCE_S)
     assert driver.returncode == 143, (tmp_path / "log").read_text()
     assert (told["is_driven"], told["finished"], told["images"], told["chunks"]) == (True, None, 300, 150)
     assert 3 <= told["chunks_done"] <= there < 150
