@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,13 +18,12 @@ import yaml
 from ray.util import get_node_ip_address
 
 from tests.cluster.conftest import BIN
-from tests.faults.processes import descendants
+from tests.faults.processes import descendants, wait_for
 from tests.servers import free_port
 
 HEAD_ID = "f" * 51 + "00000"
 """The fake provider knows the head by it, and names the nodes that it adds 00001 and so on."""
 PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
-TRIES, UP_WITHIN_S = 3, 60.0
 SMALL = {"object_store_memory": 100 * 1024**2}
 NO_MAPS = ("auth", "docker", "file_mounts")
 NO_LISTS = (
@@ -60,21 +58,22 @@ class Growing:
 @contextmanager
 def growing(groups: Mapping[str, Mapping[str, Any]], gives: bool = True) -> Iterator[Growing]:
     """A cluster whose groups start from 0 nodes; one that never `gives` a node has no autoscaler."""
-    for _ in range(TRIES):
-        with tempfile.TemporaryDirectory(prefix="ra-") as folder:
-            home, address = Path(folder), f"{get_node_ip_address()}:{free_port()}"
-            config = home / "ray_bootstrap_config.yaml"
-            config.write_text(yaml.safe_dump(_config(groups, address)))
-            head = _head(home, address, config if gives else None)
-            found = Growing(address, home, home / "r" / "session_latest" / "logs" / "monitor.log")
-            try:
-                ready = f"ray node {HEAD_ID} is RUNNING" if gives else "monitor.py"
-                if _is_up(head, found.autoscaler, ready):
-                    yield found
-                    return
-            finally:
-                end(head)
-    raise AssertionError(f"no cluster came up in {TRIES} tries")
+    with tempfile.TemporaryDirectory(prefix="ra-", ignore_cleanup_errors=True) as folder:
+        home, address = Path(folder), f"{get_node_ip_address()}:{free_port()}"
+        config = home / "ray_bootstrap_config.yaml"
+        config.write_text(yaml.safe_dump(_config(groups, address)))
+        head = _head(home, address, config if gives else None)
+        found = Growing(address, home, home / "r" / "session_latest" / "logs" / "monitor.log")
+        # The autoscaler adds nodes once it sees the head, which runs, or is idle by then.
+        ready = f"ray node {HEAD_ID} is" if gives else "monitor.py"
+        try:
+            wait_for(
+                lambda: head.poll() is not None or _has(found.autoscaler, ready), "an autoscaler that sees its head"
+            )
+            assert head.poll() is None, (home / "log").read_text()
+            yield found
+        finally:
+            end(head)
 
 
 def _head(home: Path, address: str, config: Path | None) -> "subprocess.Popen[bytes]":
@@ -89,14 +88,8 @@ def _head(home: Path, address: str, config: Path | None) -> "subprocess.Popen[by
         )
 
 
-def _is_up(head: "subprocess.Popen[bytes]", autoscaler: Path, ready: str) -> bool:
-    """Whether the autoscaler sees the head as a node; without that, as it happens on a busy machine, it adds none."""
-    give_up = time.monotonic() + UP_WITHIN_S
-    while time.monotonic() < give_up and head.poll() is None:
-        if ready in (autoscaler.read_text() if autoscaler.exists() else ""):
-            return True
-        time.sleep(0.2)
-    return False
+def _has(log: Path, words: str) -> bool:
+    return log.exists() and words in log.read_text()
 
 
 def end(head: "subprocess.Popen[bytes]") -> None:

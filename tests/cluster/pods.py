@@ -137,14 +137,11 @@ def run(pods: list[Pod], foreground: Pod, folder: Path, timeout_s: float) -> "su
     for pod in (*pods, foreground):
         (folder / f"{pod.name}.sh").write_text(pod.script())
     starts = [f"unshare --mount bash {folder}/{pod.name}.sh > {folder}/{pod.name}.log 2>&1 &" for pod in pods]
-    node = [
-        "ip link set lo up",
-        "mount -t proc proc /proc",
-        *starts,
-        f"unshare --mount bash {folder}/{foreground.name}.sh",
-    ]
+    last = f"unshare --mount bash {folder}/{foreground.name}.sh"
+    node = ["mount --make-rprivate /", "ip link set lo up", "mount -t proc proc /proc", *starts]
+    ending = "exit $?"  # without it bash becomes the last command, which as user 1000 is not ended with this process
     return subprocess.run(
-        [*UNSHARED, "bash", "-c", "\n".join(["mount --make-rprivate /", *node])],
+        [*UNSHARED, "bash", "-c", "\n".join([*node, last, ending])],
         capture_output=True,
         text=True,
         timeout=timeout_s,
