@@ -1,22 +1,28 @@
 """Home of waiting for nodes: said each minute, and given up after a time when not one worker found its place.
 
-What is asked of Ray is what makes its autoscaler add nodes: tasks and placement groups that find no room.
+What is asked of Ray is what makes its autoscaler add nodes: placement groups that find no room. (Tasks would do as
+well, but Ray 2.60 ends the process when one is cancelled by force in the moment in which it ends.)
 """
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import ray
-from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.placement_group import (
+    PlacementGroup,
+    placement_group,
+    placement_group_table,
+    remove_placement_group,
+)
 
 from rayae.errors import ClusterError
 from rayae.on_ray.capacity import Capacity, Workers, capacity
 from rayae.terminal import say
 
 SECONDS_BETWEEN_WORDS, SECONDS_BETWEEN_LOOKS = 60.0, 5.0
+SECONDS_BETWEEN_QUESTIONS = 0.2
 PATIENCE_S = 2.0
 """Before the first word: a process that starts on a node that is there takes about as long."""
 
@@ -29,29 +35,26 @@ def wait_for_one(workers: Workers, wait_s: float) -> None:
     now = capacity().hold_now(workers)
     if now and _is_free(workers):
         return
-    rooms = [
-        _room.options(num_cpus=workers.cpus, num_gpus=workers.gpus).remote() for _ in range(max(1, workers.count - now))
-    ]
-    try:
+    with _asked([1] * max(1, workers.count - now), workers) as rooms:
         _wait(rooms, workers, wait_s)
-    finally:
-        for room in rooms:
-            ray.cancel(room, force=True)
 
 
 def wait_for_all(workers: Workers, wait_s: float) -> None:
     """Return when there is room for all workers at the same time; ClusterError when there is not after `wait_s`."""
+    with _asked([workers.count], workers) as rooms:
+        _wait(rooms, workers, wait_s)
+
+
+@contextmanager
+def _asked(sizes: Sequence[int], workers: Workers) -> Iterator[list[PlacementGroup]]:
+    """Ask for rooms, each for so many workers; they are given back in the end."""
     bundle = {"CPU": workers.cpus, **({"GPU": workers.gpus} if workers.gpus else {})}
-    group = placement_group([bundle] * workers.count)
+    rooms = [placement_group([bundle] * size) for size in sizes]
     try:
-        _wait([group.ready()], workers, wait_s)
+        yield rooms
     finally:
-        remove_placement_group(group)
-
-
-@ray.remote(max_retries=0)
-def _room() -> None:
-    """Takes the place of a worker for a moment."""
+        for room in rooms:
+            remove_placement_group(room)
 
 
 def _is_free(workers: Workers) -> bool:
@@ -59,10 +62,22 @@ def _is_free(workers: Workers) -> bool:
     return bool(free.get("CPU", 0) >= workers.cpus and free.get("GPU", 0) >= workers.gpus)
 
 
-def _wait(signs: list[Any], workers: Workers, wait_s: float) -> None:
-    """Wait for the first of the signs that there is room; said at once, and each minute."""
+def _is_one_ready(rooms: Sequence[PlacementGroup], within_s: float) -> bool:
+    """Whether one of the rooms is ready, or becomes so in time."""
+    end = time.monotonic() + within_s
+    while True:
+        known = placement_group_table()
+        if any(known.get(room.id.hex(), {}).get("state") == "CREATED" for room in rooms):
+            return True
+        if time.monotonic() >= end:
+            return False
+        time.sleep(SECONDS_BETWEEN_QUESTIONS)
+
+
+def _wait(rooms: Sequence[PlacementGroup], workers: Workers, wait_s: float) -> None:
+    """Wait for the first of the rooms; said at once, and each minute."""
     give_up, pause = time.monotonic() + wait_s, PATIENCE_S
-    while not ray.wait(signs, timeout=max(0.0, min(pause, give_up - time.monotonic())))[0]:
+    while not _is_one_ready(rooms, max(0.0, min(pause, give_up - time.monotonic()))):
         have, pause = capacity(), SECONDS_BETWEEN_WORDS
         if time.monotonic() >= give_up:
             raise ClusterError(

@@ -95,7 +95,7 @@ def test_a_job_ends_with_the_exit_code_of_its_driver(
 def test_a_job_under_way_is_followed_and_a_stopped_one_goes_on(
     job_server: JobServer, bundle: Path, tmp_path: Path
 ) -> None:
-    out, many = tmp_path / "run", write_pictures(tmp_path / "images", 600)
+    out, many = tmp_path / "run", write_pictures(tmp_path / "images", 3000)
     asked = score(many, bundle, out, "chunk_images=2", "placement=inline")
     name = name_of("score", {"out": str(out)})
     assert submit(job_server, *asked, "--detach")[0] == 0
@@ -103,13 +103,13 @@ def test_a_job_under_way_is_followed_and_a_stopped_one_goes_on(
     follower = start(job_server, *asked, "--stop-on-interrupt")
     assert follower.stdout is not None
     assert follower.stdout.readline() == f"under way already: {name} is followed\n"
-    assert "600 images listed\n" in iter(follower.stdout.readline, ""), "the log from its beginning"
+    assert "3,000 images listed\n" in iter(follower.stdout.readline, ""), "the log from its beginning"
     follower.send_signal(signal.SIGINT)
     said = follower.communicate(timeout=PATIENCE_S)[0]
     assert follower.returncode == 143, said
     assert f"{name}: stopped" in said
     assert job(job_server, name)["status"] == "STOPPED"
-    assert 3 <= len(list(out.glob("chunks/*.parquet"))) < 300
+    assert 3 <= len(list(out.glob("chunks/*.parquet"))) < 1500
     assert not (out / "lease.json").exists(), "the driver ended in order"
     code, said = submit(job_server, *asked)
     assert (code, f"submitted: {name}-2\n" in said) == (0, True), said
