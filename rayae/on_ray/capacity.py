@@ -2,8 +2,10 @@
 
 import math
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,6 @@ from typing import Any
 import ray
 import requests
 import yaml
-from ray._private.state import state
 
 from rayae.errors import ClusterError
 from rayae.terminal import warn
@@ -19,6 +20,8 @@ from rayae.terminal import warn
 LAUNCHER_CONFIG = "~/ray_bootstrap_config.yaml"
 """Where `ray up` puts the configuration of the cluster, on its head."""
 NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+NO_LIMIT = 2**31 - 1
+"""What KubeRay puts where nobody says how many nodes there may be."""
 ROUNDING = 1e-9
 _cpus, _gpus = attrgetter("cpus"), attrgetter("gpus")
 
@@ -48,107 +51,112 @@ class Nodes:
         cpus, gpus = resources.get("CPU", 0.0), resources.get("GPU", 0.0)
         return cls(count, cpus, gpus, resources.get("memory", math.inf) if cpus else 0.0)
 
-    def hold(self, cpus: float, gpus: float) -> float:
-        """How many workers fit on them; parts of a GPU are parts of one, as Ray gives no worker two halves."""
+    def each_holds(self, cpus: float, gpus: float) -> int:
+        """How many workers fit on one of them; parts of a GPU are parts of one, as Ray gives no worker two halves."""
         by_cpus = math.floor(self.cpus / cpus + ROUNDING)
         if not gpus:
-            return self.count * by_cpus
+            return by_cpus
         a_gpu = math.floor(1 / gpus + ROUNDING)
         by_gpus = math.floor(self.gpus) * a_gpu if gpus < 1 else math.floor(self.gpus / gpus + ROUNDING)
-        return self.count * min(by_cpus, by_gpus) if self.count else 0
+        return min(by_cpus, by_gpus)
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The groups of nodes that an autoscaler keeps, and how many nodes there may be in all of them together."""
+
+    kinds: tuple[Nodes, ...] = ()
+    limit: float = math.inf
 
 
 @dataclass(frozen=True)
 class Capacity:
-    """The nodes of a cluster now, and the most that there can be."""
+    """The nodes of a cluster now, and those that there may be: full groups, and nodes that belong to none."""
 
     present: tuple[Nodes, ...]
-    most: tuple[Nodes, ...]
+    groups: Groups = Groups()
 
     def __str__(self) -> str:
-        grows = f" and may grow to {_sums(self.most)}" if _sums(self.most) != _sums(self.present) else ""
-        return f"the cluster has {_sums(self.present)}{grows}"
+        now = f"{_most(self.present, _cpus):g} CPUs and {_most(self.present, _gpus):g} GPUs"
+        most = f"{self.most(_cpus):g} CPUs and {self.most(_gpus):g} GPUs"
+        return f"the cluster has {now}{f' and may grow to {most}' if most != now else ''}"
 
     def hold(self, cpus: float, gpus: float) -> float:
         """How many such workers there can be at most."""
-        return _hold(self.most, cpus, gpus)
+        return self.most(lambda node: node.each_holds(cpus, gpus))
 
     def hold_now(self, workers: Workers) -> int:
         """How many of the workers the nodes hold that are there; no more than were planned."""
-        return int(min(workers.count, _hold(self.present, workers.cpus, workers.gpus)))
+        there = _most(self.present, lambda node: node.each_holds(workers.cpus, workers.gpus))
+        return int(min(workers.count, there))
 
-    def cpus(self) -> float:
-        """The most CPUs that there can be."""
-        return _total(self.most, _cpus)
+    def most(self, what: Callable[[Nodes], float]) -> float:
+        """The most that there can be of what a node has."""
+        return _most(self.groups.kinds, what, self.groups.limit) + _most(self._others(), what)
 
     def cpus_now(self) -> float:
         """The CPUs of the nodes that are there."""
-        return _total(self.present, _cpus)
+        return _most(self.present, _cpus)
+
+    def _others(self) -> list[Nodes]:
+        """The nodes that are there and of no group, such as the head: a node is of the group whose shape it has."""
+        room = Counter[tuple[float, float]]()
+        for kind in self.groups.kinds:
+            room[kind.cpus, kind.gpus] += kind.count  # type: ignore[assignment]  # which may be infinite
+        others = []
+        for node in self.present:
+            shape = (node.cpus, node.gpus)
+            if room[shape] >= 1:
+                room[shape] -= 1
+            else:
+                others.append(node)
+        return others
 
 
-def _hold(nodes: Iterable[Nodes], cpus: float, gpus: float) -> float:
-    return sum(one.hold(cpus, gpus) for one in nodes)
-
-
-def _total(nodes: Iterable[Nodes], what: Callable[[Nodes], float]) -> float:
-    return sum(one.count * what(one) for one in nodes if one.count and what(one))
-
-
-def _sums(nodes: Iterable[Nodes]) -> str:
-    nodes = tuple(nodes)
-    return f"{_total(nodes, _cpus):g} CPUs and {_total(nodes, _gpus):g} GPUs"
+def _most(nodes: Iterable[Nodes], what: Callable[[Nodes], float], limit: float = math.inf) -> float:
+    """The most that so many of the nodes can have: those with the most of it are taken first."""
+    total = 0.0
+    for one in sorted(nodes, key=what, reverse=True):
+        taken = min(one.count, limit)
+        if taken and what(one):
+            total += taken * what(one)
+            limit -= taken
+    return total
 
 
 def capacity() -> Capacity:
-    """Of the cluster that was joined."""
+    """Of the cluster that was joined. How far it may grow is read once; that may take a request."""
     present = tuple(Nodes.of(1, node["Resources"]) for node in ray.nodes() if node["Alive"])  # type: ignore[no-untyped-call]
-    return Capacity(present, grown(present, _groups()))
+    return Capacity(present, groups_at(ray.get_runtime_context().gcs_address))
 
 
-def grown(present: Iterable[Nodes], groups: Iterable[Nodes]) -> tuple[Nodes, ...]:
-    """The groups when they are full, and the nodes that belong to none of them, such as the head.
+@cache
+def groups_at(gcs_address: str) -> Groups:
+    """The groups that the autoscaler of a cluster keeps, where its configuration can be read: on its head.
 
-    A node is of the group whose CPUs and GPUs it has.
+    Ray itself does not know them: neither its autoscaler on Kubernetes nor the launcher's tells it.
     """
-    groups = [group for group in groups if group.count and (group.cpus or group.gpus)]
-    room = {(group.cpus, group.gpus): 0.0 for group in groups}
-    for group in groups:
-        room[group.cpus, group.gpus] += group.count
-    others = []
-    for node in present:
-        shape = (node.cpus, node.gpus)
-        if room.get(shape, 0) >= 1:
-            room[shape] -= 1
-        else:
-            others.append(node)
-    return (*groups, *others)
-
-
-def _groups() -> list[Nodes]:
-    """The groups of nodes that the autoscaler keeps, as the first place says where they are written.
-
-    Ray itself knows them only on platforms that tell it; its autoscaler on Kubernetes and the launcher's do not.
-    """
-    told = state.get_cluster_config()
-    if told is not None and told.node_group_configs:
-        return [
-            Nodes.of(math.inf if one.max_count < 0 else one.max_count, dict(one.resources))
-            for one in told.node_group_configs
-        ]
     path = Path(LAUNCHER_CONFIG).expanduser()
-    if path.exists():
+    here = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+    is_head = gcs_address.rpartition(":")[0] in (here, "127.0.0.1")
+    if "RAY_ADDRESS" in os.environ and is_head and path.exists():
         return groups_of(yaml.safe_load(path.read_text()))
     return groups_of(_of_kuberay())
 
 
-def groups_of(config: Mapping[str, Any]) -> list[Nodes]:
+def groups_of(config: Mapping[str, Any]) -> Groups:
     """The groups in a configuration of Ray's autoscaler, without the head."""
-    limit = config.get("max_workers", math.inf)
-    return [
-        Nodes.of(min(kind.get("max_workers", limit), limit), kind.get("resources", {}))
+    limit = _count(config.get("max_workers", math.inf))
+    kinds = (
+        Nodes.of(min(_count(kind.get("max_workers", limit)), limit), kind.get("resources", {}))
         for name, kind in config.get("available_node_types", {}).items()
         if name != config.get("head_node_type")
-    ]
+    )
+    return Groups(tuple(kind for kind in kinds if kind.count and (kind.cpus or kind.gpus)), limit)
+
+
+def _count(nodes: float) -> float:
+    return math.inf if nodes >= NO_LIMIT else nodes
 
 
 def _of_kuberay() -> Mapping[str, Any]:
@@ -164,18 +172,18 @@ def _of_kuberay() -> Mapping[str, Any]:
 
     try:
         found = KubernetesHttpApiClient(NAMESPACE.read_text().strip()).get(f"rayclusters/{cluster}")
-    except (requests.RequestException, OSError) as error:
+        if not found["spec"].get("enableInTreeAutoscaling"):
+            return {}
+        config: Mapping[str, Any] = _derive_autoscaling_config_from_ray_cr(found)
+        return config
+    except (requests.RequestException, OSError, ValueError, KeyError) as error:
         warn(f"how far RayCluster {cluster} may grow cannot be read ({error}); the nodes that are there count alone.")
         return {}
-    if not found["spec"].get("enableInTreeAutoscaling"):
-        return {}
-    config: Mapping[str, Any] = _derive_autoscaling_config_from_ray_cr(found)
-    return config
 
 
 def memory_bytes() -> float:
     """The memory that all nodes give to workers when there are as many as there can be."""
-    return _total(capacity().most, attrgetter("memory"))
+    return capacity().most(attrgetter("memory"))
 
 
 def plan_workers(count: int | None, cpus: float, gpus: float | None, leaves: float = 0.0) -> Workers:
@@ -189,12 +197,12 @@ def plan_workers(count: int | None, cpus: float, gpus: float | None, leaves: flo
 def plan_on(have: Capacity, count: int | None, cpus: float, gpus: float | None, leaves: float = 0.0) -> Workers:
     """The same, on a cluster that is known."""
     if gpus is None:
-        gpus = 1.0 if _total(have.most, _gpus) else 0.0
+        gpus = 1.0 if have.most(_gpus) else 0.0
     fit = have.hold(cpus, gpus)
     if count is None and math.isinf(fit):
         raise ClusterError(f"{have}, so nothing says how many workers there shall be: say so with `workers=`.")
     if count is None:
-        count = max(1, int(min(fit, have.cpus() * (1 - leaves) / cpus)))
+        count = max(1, int(min(fit, have.most(_cpus) * (1 - leaves) / cpus)))
     if count < 1 or count > fit:
         raise ClusterError(
             f"the plan needs {count} x {cpus:g} CPUs = {count * cpus:g} and {count} x {gpus:g} GPUs = "
@@ -207,9 +215,10 @@ def plan_on(have: Capacity, count: int | None, cpus: float, gpus: float | None, 
 
 def _why(have: Capacity, count: int, cpus: float, gpus: float) -> str:
     """What the sum does not say: that a worker lies on one node."""
-    if have.cpus() < count * cpus or _total(have.most, _gpus) < count * gpus:
+    if have.most(_cpus) < count * cpus or have.most(_gpus) < count * gpus:
         return ""
-    kinds = dict.fromkeys(f"{one.cpus:g} CPUs and {one.gpus:g} GPUs" for one in have.most if one.cpus or one.gpus)
+    nodes = (*have.groups.kinds, *have.present)
+    kinds = dict.fromkeys(f"{one.cpus:g} CPUs and {one.gpus:g} GPUs" for one in nodes if one.cpus or one.gpus)
     return f", since each lies on one node, and these have {', or '.join(kinds)}"
 
 
@@ -223,7 +232,7 @@ def plan_decoders(workers: Workers, wanted: int | None) -> int:
 
 def decoders_on(have: Capacity, workers: Workers, wanted: int | None) -> int:
     """The same, on a cluster that is known."""
-    cpus, least, scoring = have.cpus(), wanted or 1, workers.count * workers.cpus
+    cpus, least, scoring = have.most(_cpus), wanted or 1, workers.count * workers.cpus
     if cpus - scoring < least:
         raise ClusterError(
             f"with placement=apart the plan needs {workers.count} x {workers.cpus:g} CPUs for scoring and {least} for "

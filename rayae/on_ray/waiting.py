@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import ray
+from ray.exceptions import RayError
 from ray.util.placement_group import (
     PlacementGroup,
     placement_group,
@@ -32,17 +32,15 @@ def wait_for_one(workers: Workers, wait_s: float) -> None:
 
     ClusterError when there is none after `wait_s`.
     """
-    now = capacity().hold_now(workers)
-    if now and _is_free(workers):
-        return
-    with _asked([1] * max(1, workers.count - now), workers) as rooms:
-        _wait(rooms, workers, wait_s)
+    missing = max(1, workers.count - capacity().hold_now(workers))
+    with _asked([1] * missing, workers) as rooms:
+        _wait(rooms, workers, wait_s, "one of them")
 
 
 def wait_for_all(workers: Workers, wait_s: float) -> None:
     """Return when there is room for all workers at the same time; ClusterError when there is not after `wait_s`."""
     with _asked([workers.count], workers) as rooms:
-        _wait(rooms, workers, wait_s)
+        _wait(rooms, workers, wait_s, "all of them")
 
 
 @contextmanager
@@ -57,11 +55,6 @@ def _asked(sizes: Sequence[int], workers: Workers) -> Iterator[list[PlacementGro
             remove_placement_group(room)
 
 
-def _is_free(workers: Workers) -> bool:
-    free = ray.available_resources()  # type: ignore[no-untyped-call]
-    return bool(free.get("CPU", 0) >= workers.cpus and free.get("GPU", 0) >= workers.gpus)
-
-
 def _is_one_ready(rooms: Sequence[PlacementGroup], within_s: float) -> bool:
     """Whether one of the rooms is ready, or becomes so in time."""
     end = time.monotonic() + within_s
@@ -74,19 +67,20 @@ def _is_one_ready(rooms: Sequence[PlacementGroup], within_s: float) -> bool:
         time.sleep(SECONDS_BETWEEN_QUESTIONS)
 
 
-def _wait(rooms: Sequence[PlacementGroup], workers: Workers, wait_s: float) -> None:
-    """Wait for the first of the rooms; said at once, and each minute."""
+def _wait(rooms: Sequence[PlacementGroup], workers: Workers, wait_s: float, whom: str) -> None:
+    """Wait for the first of the rooms, in which there is room for `whom`; said at once, and each minute."""
     give_up, pause = time.monotonic() + wait_s, PATIENCE_S
     while not _is_one_ready(rooms, max(0.0, min(pause, give_up - time.monotonic()))):
         have, pause = capacity(), SECONDS_BETWEEN_WORDS
+        busy = ", and others work on them" if have.hold_now(workers) else ""
         if time.monotonic() >= give_up:
             raise ClusterError(
                 f"{workers.count} worker(s) of {workers.cpus:g} CPUs and {workers.gpus:g} GPUs were asked for, and in "
-                f"{wait_s:g} s {have.hold_now(workers)} found a place: {have}. Look at what keeps the nodes away "
-                "(quota, no spot capacity, other jobs), or wait longer with `resources.wait_s=`, and run the same "
-                "command again."
+                f"{wait_s:g} s there was no room for {whom}: {have}{busy}. Look at what keeps the nodes away (quota, "
+                "no spot capacity, other jobs), or wait longer with `resources.wait_s=`, and run the same command "
+                "again."
             )
-        say(lacking(have, workers) or f"waiting for room: {have}, and others work on them")
+        say(lacking(have, workers) or f"waiting for room: {have}{busy}")
 
 
 def lacking(have: Capacity, workers: Workers, decoders: int = 0) -> str:
@@ -108,7 +102,10 @@ def lacking_told(workers: Workers, decoders: int = 0) -> Iterator[None]:
     def tell() -> None:
         told, since = "", time.monotonic()
         while not ended.wait(SECONDS_BETWEEN_LOOKS):
-            words = lacking(capacity(), workers, decoders)
+            try:
+                words = lacking(capacity(), workers, decoders)
+            except (RayError, RuntimeError, OSError):  # the cluster is gone, which whoever works on it finds out
+                return
             if words == told and (not words or time.monotonic() - since < SECONDS_BETWEEN_WORDS):
                 continue
             say(words or f"all {workers.count} workers have a node")
@@ -120,4 +117,4 @@ def lacking_told(workers: Workers, decoders: int = 0) -> Iterator[None]:
         yield
     finally:
         ended.set()
-        teller.join(1)
+        teller.join()

@@ -102,8 +102,8 @@ def test_a_cluster_that_gives_no_node_ends_a_run_with_a_sentence(pictures: Path,
     sums = "the cluster has 0 CPUs and 0 GPUs and may grow to 6 CPUs and 2 GPUs"
     assert f"waiting for 2 of 2 workers: {sums}" in done.stdout
     assert done.stderr.splitlines()[-1] == (
-        f"error: 2 worker(s) of 1 CPUs and 1 GPUs were asked for, and in 5 s 0 found a place: {sums}. Look at what "
-        "keeps the nodes away (quota, no spot capacity, other jobs), or wait longer with `resources.wait_s=`, and run "
-        "the same command again."
+        f"error: 2 worker(s) of 1 CPUs and 1 GPUs were asked for, and in 5 s there was no room for one of them: "
+        f"{sums}. Look at what keeps the nodes away (quota, no spot capacity, other jobs), or wait longer with "
+        "`resources.wait_s=`, and run the same command again."
     )
     assert not (tmp_path / "run" / "lease.json").exists()

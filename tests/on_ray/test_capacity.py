@@ -10,11 +10,12 @@ from rayae.errors import ClusterError
 from rayae.on_ray import capacity
 from rayae.on_ray.capacity import (
     Capacity,
+    Groups,
     Nodes,
     Workers,
     decoders_on,
+    groups_at,
     groups_of,
-    grown,
     memory_bytes,
     plan_decoders,
     plan_on,
@@ -28,7 +29,7 @@ CPU_GROUP, GPU_GROUP = Nodes(8, 4, 0), Nodes(4, 3, 1)
 
 def from_zero(*groups: Nodes) -> Capacity:
     """A cluster of a head, on which nothing runs, whose groups have no node yet."""
-    return Capacity((HEAD,), grown([HEAD], groups))
+    return Capacity((HEAD,), Groups(groups))
 
 
 def test_a_plan_that_does_not_fit_is_refused_with_the_sum() -> None:
@@ -80,22 +81,28 @@ def test_a_worker_that_fits_on_no_node_is_refused_although_the_sum_is_enough() -
 
 @pytest.mark.parametrize(("gpus", "fit"), [(1, 4), (2, 2), (0.5, 8), (0.4, 8), (0.3, 12), (3, 1), (0, 16)])
 def test_parts_of_a_gpu_are_parts_of_one(gpus: float, fit: int) -> None:
-    assert Nodes(1, 16, 4).hold(1, gpus) == fit
+    assert Nodes(1, 16, 4).each_holds(1, gpus) == fit
 
 
 def test_a_node_of_a_group_takes_a_place_of_the_group() -> None:
-    there = [HEAD, Nodes(1, 3, 1), Nodes(1, 3, 1), Nodes(1, 16, 0)]
-    most = grown(there, [CPU_GROUP, GPU_GROUP])
-    assert Capacity(tuple(there), most).hold(1, 1) == 4
-    assert str(Capacity(tuple(there), most)) == (
-        "the cluster has 22 CPUs and 2 GPUs and may grow to 60 CPUs and 4 GPUs"
-    )
-    assert grown([Nodes(1, 3, 1)] * 6, [GPU_GROUP]) == (GPU_GROUP, Nodes(1, 3, 1), Nodes(1, 3, 1))
+    there = (HEAD, Nodes(1, 3, 1), Nodes(1, 3, 1), Nodes(1, 16, 0))
+    have = Capacity(there, Groups((CPU_GROUP, GPU_GROUP)))
+    assert have.hold(1, 1) == 4
+    assert str(have) == "the cluster has 22 CPUs and 2 GPUs and may grow to 60 CPUs and 4 GPUs"
+    assert Capacity((Nodes(1, 3, 1),) * 6, Groups((GPU_GROUP,))).hold(1, 1) == 6, "two are of no group"
+
+
+def test_a_limit_for_all_groups_together_is_kept() -> None:
+    have = Capacity((HEAD,), Groups((Nodes(3, 4, 0), Nodes(3, 8, 1)), limit=3))
+    assert (have.hold(4, 0), have.hold(1, 1)) == (6, 3)
+    assert str(have).endswith("and may grow to 24 CPUs and 3 GPUs")
 
 
 def test_a_cluster_that_may_grow_without_limit_wants_a_number() -> None:
     have = from_zero(Nodes(math.inf, 4, 1))
     assert plan_on(have, 300, 1, None) == Workers(300, 1, 1)
+    with pytest.raises(ClusterError, match=r"enough for 0 worker\(s\)"):
+        plan_on(have, None, 8, None)
     with pytest.raises(ClusterError, match=r"say so with `workers=`\.$"):
         plan_on(have, None, 1, None)
     with pytest.raises(ClusterError, match=r"say `resources\.decoders=`\.$"):
@@ -113,17 +120,29 @@ def test_the_groups_are_those_of_the_launcher_on_its_head(tmp_path: Path, monkey
             "any": {"resources": {"CPU": 2}},
         },
     }
-    gpu, cpu, unbounded = Nodes(2, 4, 1, 2**34), Nodes(3, 16, 0), Nodes(3, 2, 0)
-    assert groups_of(config) == [gpu, cpu, unbounded]
+    gpu, cpu, other = Nodes(2, 4, 1, 2**34), Nodes(3, 16, 0), Nodes(3, 2, 0)
+    assert groups_of(config) == Groups((gpu, cpu, other), 3)
     path = tmp_path / "ray_bootstrap_config.yaml"
     path.write_text(yaml.safe_dump(config))
     monkeypatch.setenv("HOME", str(tmp_path))
+    groups_at.cache_clear()
+    assert plan_workers(None, 2, None) == Workers(3, 2, 0), "it is not the head of a cluster that was joined"
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    groups_at.cache_clear()
     assert plan_workers(None, 2, None) == Workers(2, 2, 1)
+    groups_at.cache_clear()
+
+
+def test_where_nobody_says_how_many_there_may_be_there_is_no_limit() -> None:
+    kind = {"resources": {"CPU": 4}, "max_workers": 2**31 - 1}
+    assert groups_of({"max_workers": 2**31 - 1, "available_node_types": {"cpu": kind}}) == Groups(
+        (Nodes(math.inf, 4, 0),)
+    )
 
 
 def test_what_has_no_node_yet_is_said_with_the_sums() -> None:
     workers = Workers(4, 1, 1)
-    have = Capacity((HEAD, Nodes(1, 3, 1)), grown([HEAD], [CPU_GROUP, GPU_GROUP]))
+    have = Capacity((HEAD, Nodes(1, 3, 1)), Groups((CPU_GROUP, GPU_GROUP)))
     sums = "the cluster has 3 CPUs and 1 GPUs and may grow to 44 CPUs and 4 GPUs"
     assert lacking(have, workers) == f"waiting for 3 of 4 workers: {sums}"
     assert lacking(have, workers, 6) == f"waiting for 3 of 4 workers and 4 of 6 decoders: {sums}"
@@ -132,5 +151,5 @@ def test_what_has_no_node_yet_is_said_with_the_sums() -> None:
 
 def test_nothing_grows_where_nobody_says_so() -> None:
     have = capacity.capacity()
-    assert have.most == have.present
+    assert have.groups == Groups()
     assert str(have) == "the cluster has 6 CPUs and 0 GPUs"
