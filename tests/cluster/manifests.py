@@ -96,6 +96,8 @@ def problems(manifests: list[Manifest]) -> list[str]:
     found += [sentence for rule in rules for sentence in rule(spec)]
     for name, pod in pods_of(spec).items():
         found += [f"{name}: {sentence}" for sentence in (*_pod(pod["spec"]), *_restricted(pod["spec"]))]
+    if job["kind"] == "RayCronJob" and spec.get("suspend"):
+        found.append("each job of the RayCronJob would begin suspended, and in no queue")
     return [*found, *_references(manifests, spec), *_selectors(manifests, spec)]
 
 

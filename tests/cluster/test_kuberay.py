@@ -16,9 +16,10 @@ from tests.cluster.manifests import ROOT, Manifest, built, copied, job_of, probl
 
 KUBERAY = ROOT / "cluster" / "kuberay"
 OVERLAYS = sorted(one.parent.relative_to(KUBERAY) for one in KUBERAY.glob("overlays/*/*/kustomization.yaml"))
-OF_ONE_OVERLAY = {"eks", "gke", "small"}
+OF_ONE_OVERLAY = {"gke", "small"}
 COMPONENTS = sorted({one.name for one in (KUBERAY / "components").iterdir()} - OF_ONE_OVERLAY, key="cron".__eq__)
 """What anyone may add; cron comes last, since what it makes is no RayJob any more."""
+TOGETHER = tuple(name for name in COMPONENTS if name != "kueue"), tuple(name for name in COMPONENTS if name != "cron")
 
 
 def with_components(folder: Path, overlay: Path, components: tuple[str, ...]) -> list[Manifest]:
@@ -39,18 +40,23 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=str)
-@pytest.mark.parametrize("components", [(), *((one,) for one in COMPONENTS), tuple(COMPONENTS)], ids="-".join)
+@pytest.mark.parametrize("components", [(), *((one,) for one in COMPONENTS), *TOGETHER], ids="-".join)
 def test_every_overlay_with_every_component_is_taken(folder: Path, overlay: Path, components: tuple[str, ...]) -> None:
     found = with_components(folder, overlay, components)
     assert problems(found) == []
     assert (job_of(found)["kind"] == "RayCronJob") is ("cron" in components)
 
 
+def test_a_night_that_would_wait_for_a_queue_for_ever_is_found(folder: Path) -> None:
+    found = with_components(folder, Path("overlays/eks/score"), ("kueue", "cron"))
+    assert problems(found) == ["each job of the RayCronJob would begin suspended, and in no queue"]
+
+
 def test_without_the_crds_the_fields_in_use_are_known_all_the_same(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(manifests, "CRDS", folder / "nowhere")
-    for overlay, components in itertools.product(OVERLAYS, ((), tuple(COMPONENTS))):
+    for overlay, components in itertools.product(OVERLAYS, ((), *TOGETHER)):
         assert problems(with_components(folder, overlay, components)) == []
 
 
@@ -234,7 +240,10 @@ def test_worker_groups_start_from_nothing(sound: list[Manifest]) -> None:
 def test_the_network_policy_lets_nobody_reach_a_metadata_service(folder: Path) -> None:
     (policy,) = (one for one in built(folder / "cluster/kuberay/overlays/eks/score") if one["kind"] == "NetworkPolicy")
     blocks = [to["ipBlock"] for rule in policy["spec"]["egress"] for to in rule["to"] if "ipBlock" in to]
-    assert blocks == [{"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]}]
+    resolvers = [{"cidr": "169.254.20.10/32"}, {"cidr": "169.254.169.254/32"}]
+    assert blocks == [*resolvers, {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]}]
+    (names,) = (rule for rule in policy["spec"]["egress"] if {"ipBlock": resolvers[0]} in rule["to"])
+    assert {port["port"] for port in names["ports"]} == {53}
 
 
 def test_jobs_run_under_accounts_of_their_own(folder: Path) -> None:
