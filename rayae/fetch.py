@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from fsspec.core import url_to_fs
 
-from rayae import objects, web
+from rayae import objects, reach, web
 from rayae.errors import ConfigError
 from rayae.objects import BAD_CREDENTIALS, HOW_CREDENTIALS_ARE_GIVEN, Answer
 from rayae.redaction import redacted
@@ -134,9 +134,13 @@ def _refused(uri: str, refusal: Refusal) -> Refused:
     return Refused(Status.TIMEOUT, refusal.sentence, again=SERVER_ERROR)
 
 
+GUARDED = {scheme: {"get_client": reach.guarded_client} for scheme in ("http", "https")}
+"""Options of a chain of schemes that leads to the web: its client connects to what `reach` lets through."""
+
+
 def _fetch_by_fsspec(uri: str, part: Part, judge: Callable[[Answer], None]) -> bytes:
     try:
-        filesystem, path = url_to_fs(uri)
+        filesystem, path = url_to_fs(uri, **(GUARDED if "::" in uri else {}))
     except (ImportError, ValueError) as error:
         raise ConfigError(f"{redacted(uri)} cannot be read: {str(error).rstrip('.')}.") from error
     end = part.first + part.length if part.length is not None else None if part.most is None else part.most + 1

@@ -11,7 +11,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -121,7 +121,7 @@ class Lease:
                 f"lease for {self.limits.void_s:g} s. What it wrote is right and stays; {rest}."
             )
 
-    def guard(self, items: Iterable[Item]) -> Iterator[Item]:
+    def guard(self, items: Iterable[Item]) -> Generator[Item]:
         """The items as they come; RunError before the next one is asked for when the lease is lost."""
         for item in items:
             self.check()

@@ -244,9 +244,10 @@ class FailureBudget:
 
 
 def why_forbidden(by_status: Mapping[str, int]) -> str:
-    """The sentence that says what a policy lacks when storage lets images not be read; empty when it does."""
+    """The sentence that says where to look when images may not be read; empty when all may."""
     forbidden = by_status.get(Status.FORBIDDEN, 0)
-    return f" On S3, reading the {forbidden:,} that are forbidden takes s3:GetObject on them." if forbidden else ""
+    asks = "the column `error` says by whom; S3 asks for s3:GetObject on them"
+    return f" {forbidden:,} are forbidden: {asks}." if forbidden else ""
 
 
 def score_inline(plan: ScoringPlan, run: Run, chunks: Iterable[Chunk]) -> Iterator[ChunkSummary]:

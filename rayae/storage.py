@@ -354,7 +354,7 @@ def _check_removed(filesystem: fsspec.AbstractFileSystem, path: str) -> None:
     """PermissionError when a directory is still there: s3fs says nothing of the objects that S3 did not let go."""
     filesystem.invalidate_cache()
     if filesystem.exists(path):
-        raise PermissionError("Access Denied")
+        raise PermissionError("what lies there was not let go, or another process writes to it")
 
 
 def filesystem_of(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:

@@ -137,8 +137,8 @@ def _marked(table: pa.Table, uri: str) -> pa.Table:
     if needs.null_count == table.num_rows:
         return table
     places = table["place"].to_pylist() if "place" in table.column_names else [None] * table.num_rows
-    marks = [
-        place if kind is None or reach.needed(place)[0] is not None else reach.marked(kind, place)
+    marks = [  # what a list says itself that its names need may add to what they need, and not take its place
+        place if kind is None else reach.marked(kind, reach.needed(place)[1])
         for kind, place in zip(needs.to_pylist(), places, strict=True)
     ]
     column = pa.array(marks, pa.string())

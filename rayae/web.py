@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -34,7 +34,8 @@ OWN = threading.local()
 PIECE_BYTES = 64 * 1024
 NO_ADDRESS = (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, LocationValueError, ValueError)
 """What requests and urllib3 raise for names that no server can have."""
-CONNECT_S = 5.0
+CONNECT_S, LEAST_S = 5.0, 0.1
+MOST_REDIRECTS = 30
 
 
 def is_web(uri: str) -> bool:
@@ -67,9 +68,7 @@ def get(
     headers = {"Accept-Encoding": "identity", **part}
     until = time.monotonic() + timeout_s
     try:
-        with _session().get(
-            uri, headers=headers, stream=True, timeout=(min(CONNECT_S, timeout_s), timeout_s)
-        ) as answer:
+        with _answer(uri, headers, until) as answer:
             if answer.status_code not in (200, 204, 206):
                 raise Refusal(answer.status_code, "", f"The server answered {answer.status_code} {answer.reason}.")
             if not part and answer.status_code == 206:
@@ -82,14 +81,30 @@ def get(
             return _body(answer, length if most is None else most, until)
     except reach.Forbidden as forbidden:
         raise Refusal(403, "", str(forbidden)) from None
-    except requests.TooManyRedirects:
-        raise Refusal(404, "", "The server redirects without end.") from None
     except requests.exceptions.InvalidHeader:
         raise Refusal(0, "", "The server gave headers that contradict one another.") from None
     except NO_ADDRESS:
         raise Refusal(404, "", "This is no address of a file on the web.") from None
     except (requests.RequestException, HTTPError):
         raise Refusal(0, "", "The server gave no whole answer: the connection failed, broke or timed out.") from None
+
+
+def _answer(uri: str, headers: dict[str, str], until: float) -> requests.Response:
+    """The answer where the redirects end; what they bring with them is not taken, as it has no limit."""
+    session = _session()
+    for _ in range(MOST_REDIRECTS):
+        left = max(until - time.monotonic(), LEAST_S)
+        answer = session.get(
+            uri, headers=headers, stream=True, allow_redirects=False, timeout=(min(CONNECT_S, left), left)
+        )
+        target = session.get_redirect_target(answer)
+        if target is None:
+            return answer
+        answer.close()
+        if time.monotonic() > until:
+            raise Refusal(0, "", "The server was too slow: the file did not come within the time of a request.")
+        uri = urljoin(answer.url, target)
+    raise Refusal(404, "", "The server redirects without end.")
 
 
 def _whole_size(answer: requests.Response) -> int | None:

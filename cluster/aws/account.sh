@@ -2,7 +2,7 @@
 # What a cluster for one kind of job needs in an AWS account, made or removed by whoever administers it:
 #
 #     account.sh make      two security groups, two roles with the policies of iam/, and rayae-JOB.yaml for `ray up`
-#     account.sh remove    the groups and roles; after `ray down`, as a group in use stays
+#     account.sh remove    the roles and groups, also what a `make` has left half made; after `ray down`
 #
 # Settings come from the environment; README.md beside this explains them.
 set -euo pipefail
@@ -59,25 +59,31 @@ make_all() {
   echo "made; now: ray up $cluster.yaml"
 }
 
+if_there() {  # a command of aws; that there is nothing to remove is no failure, as after a `make` that ended half way
+  local said
+  said=$(aws "$@" 2>&1) || grep -q NoSuchEntity <<< "$said" || { echo "$said" >&2; return 1; }
+  grep -q NoSuchEntity <<< "$said" || echo "$said"
+}
+
 remove_role() {
   local name=$1 policy
-  aws iam remove-role-from-instance-profile --instance-profile-name "$name" --role-name "$name"
-  aws iam delete-instance-profile --instance-profile-name "$name"
-  for policy in $(aws iam list-role-policies --role-name "$name" --query 'PolicyNames[]' --output text); do
+  if_there iam remove-role-from-instance-profile --instance-profile-name "$name" --role-name "$name"
+  if_there iam delete-instance-profile --instance-profile-name "$name"
+  for policy in $(if_there iam list-role-policies --role-name "$name" --query 'PolicyNames[]' --output text); do
     aws iam delete-role-policy --role-name "$name" --policy-name "$policy"
   done
-  aws iam delete-role --role-name "$name"
+  if_there iam delete-role --role-name "$name"
 }
 
 remove_all() {
   local name
+  remove_role "$cluster-worker"
+  remove_role "$cluster-head"
   for name in $(aws ec2 describe-security-groups --query 'SecurityGroups[].GroupId' --output text \
     --filters "[{\"Name\": \"vpc-id\", \"Values\": [\"$VPC\"]},
       {\"Name\": \"group-name\", \"Values\": [\"$cluster\", \"$cluster-ssh\"]}]"); do
     aws ec2 delete-security-group --group-id "$name" > /dev/null
   done
-  remove_role "$cluster-worker"
-  remove_role "$cluster-head"
 }
 
 case ${1-} in

@@ -74,6 +74,12 @@ def submit(client: JobSubmissionClient, job: Job) -> tuple[str, bool]:
         if "already exists" not in str(error):
             raise ClusterError(f"the job server refuses the job: {str(error).splitlines()[0].rstrip('.')}.") from error
         return submission_id, False  # another has submitted it in the same moment
+    except LOST as error:
+        said = str(error).splitlines()[0].rstrip(".")
+        raise ClusterError(
+            f"the job server was lost while the job was submitted ({said}); the same command follows it if it has come "
+            "there, and submits it if it has not."
+        ) from error
     return submission_id, True
 
 

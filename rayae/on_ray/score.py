@@ -23,7 +23,7 @@ from rayae.errors import ClusterError, RayaeError
 from rayae.manifest import Chunk
 from rayae.on_ray.capacity import Workers
 from rayae.on_ray.cluster import last_line, refusal
-from rayae.on_ray.waiting import lacking_told, wait_for_one
+from rayae.on_ray.waiting import lacking_told
 from rayae.results import ChunkSummary
 from rayae.run import Run
 from rayae.scorer import is_broken_device
@@ -108,19 +108,16 @@ def decode_chunks(rows: pa.Table, plan: ScoringPlan) -> pa.Table:
 
 
 def score_on_ray(
-    plan: ScoringPlan, run: Run, chunks: list[Chunk], workers: Workers, decoders: int, wait_s: float
+    plan: ScoringPlan, run: Run, chunks: list[Chunk], workers: Workers, decoders: int = 0
 ) -> Iterator[ChunkSummary]:
     """Score chunks on the cluster, as they finish. What kills its worker each time is decoded in isolation.
 
     With `decoders` so many tasks fetch and decode, a CPU each, and the workers only score. The first worker that has a
-    node begins; for that one `wait_s` is waited.
+    node begins.
 
-    Raises the RayaeErrors of the workers; ClusterError when no worker finds a place, and when workers die in isolation,
-    too; RuntimeError, with the worker's traceback, for a bug.
+    Raises the RayaeErrors of the workers; ClusterError when workers die in isolation, too; RuntimeError, with the
+    worker's traceback, for a bug.
     """
-    workers = replace(workers, count=min(workers.count, len(chunks)))
-    decoders = min(decoders, len(chunks))
-    wait_for_one(workers, wait_s)
     with lacking_told(workers, decoders):
         yield from _score(plan, run, chunks, workers, decoders)
 

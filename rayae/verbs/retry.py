@@ -4,6 +4,7 @@ import difflib
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -82,7 +83,8 @@ def _retry(run: Run, bundle: Bundle, settings: RetrySettings, statuses: Sequence
         storage.remove(storage.join(run.uri, SUCCESS))  # so that a retry cut short is known by its want
         plan = replace(scoring_plan(run, bundle, settings, settings.micro_batch), retried=tuple(statuses))
         chunks = [chunk for chunk in run.chunks if chunk.number in before]
-        after, speed = _follow(lease.guard(summaries_of(plan, run, chunks, settings)), before, statuses, tried)
+        with closing(lease.guard(summaries_of(plan, run, chunks, settings))) as summaries:
+            after, speed = _follow(summaries, before, statuses, tried)
         _show(before, after, statuses, tried)
         if former is not None:  # the speed of the run is that of all its images, not of the few that were tried again
             speed = {name: former["statistics"][name] for name in NOTHING_DONE}

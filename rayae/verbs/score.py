@@ -4,6 +4,7 @@ import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -97,8 +98,8 @@ def _do_the_rest(
     chunks = f"{len(left):,} of {len(run.chunks):,} chunks"
     say(f"{what}: {rows:,} of {run.rows:,} images to do, in {chunks}, {settings.placement}")
     plan = scoring_plan(run, bundle, settings, micro_batch)
-    summaries = lease.guard(summaries_of(plan, run, left, settings))
-    speed = follow(run, summaries, failure_budget(settings), rows, what)
+    with closing(lease.guard(summaries_of(plan, run, left, settings))) as summaries:  # and what works for them
+        speed = follow(run, summaries, failure_budget(settings), rows, what)
     still_left = run.chunks_left()
     if still_left:
         raise RunError(f"{len(still_left)} chunk(s) of {run.uri} were not written; run the same command again.")
@@ -128,6 +129,7 @@ def summaries_of(plan: ScoringPlan, run: Run, left: list[Chunk], settings: Runne
     from rayae.on_ray.cluster import connect
     from rayae.on_ray.metrics import Job, told
     from rayae.on_ray.score import score_on_ray
+    from rayae.on_ray.waiting import wait_for_one
 
     asked, is_apart = settings.resources, settings.placement == "apart"
     if is_apart:
@@ -135,9 +137,11 @@ def summaries_of(plan: ScoringPlan, run: Run, left: list[Chunk], settings: Runne
     decoders = (asked.decoders or 1) if is_apart else 0
     connect(math.ceil((settings.workers or 1) * asked.cpus_per_worker) + decoders)
     workers = plan_workers(settings.workers, asked.cpus_per_worker, asked.gpus_per_worker, LEFT_TO_DECODERS * is_apart)
-    decoders = plan_decoders(workers, asked.decoders) if is_apart else 0
+    decoders = min(len(left), plan_decoders(workers, asked.decoders)) if is_apart else 0
+    workers = replace(workers, count=min(len(left), workers.count))
+    wait_for_one(workers, asked.wait_s)
     reader = reader_of(settings, decoders or workers.count)
-    summaries = score_on_ray(replace(plan, reader=reader), run, left, workers, decoders, asked.wait_s)
+    summaries = score_on_ray(replace(plan, reader=reader), run, left, workers, decoders)
     former = {summary.chunk: summary for summary in run.summaries()} if plan.retried else {}
     job = Job(run.uri, workers.count, plan.retried, former, moment(settings.finish_by) if settings.finish_by else None)
     return told(job, summaries, left)

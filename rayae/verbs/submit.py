@@ -15,6 +15,8 @@ from rayae.redaction import redacted
 from rayae.settings import RetrySettings, RuleSettings, RunnerSettings, SubmitSettings
 from rayae.terminal import printable, say, warn
 
+INTERRUPTED = 130
+"""The exit code of who follows no longer, as everywhere when Ctrl-C ends a command."""
 WHERE = ("out", "run", "bundle")
 """Settings that say what a job is about, the first one that is there: two jobs on one of them are one job."""
 
@@ -36,21 +38,24 @@ def submit(settings: SubmitSettings, verb: str, asked: BaseModel) -> int:
     client = jobs.job_server(settings.address)
     job = jobs.Job(name_of(verb, given), entrypoint, settings.working_dir)
     submission_id, is_new = jobs.submit(client, job)
-    say(f"submitted: {submission_id}" if is_new else f"under way already: {submission_id} is followed")
     if settings.detach:
+        say(f"submitted: {submission_id}" if is_new else f"under way already: {submission_id}")
         say("the same command without --detach follows it")
         return 0
+    say(f"submitted: {submission_id}" if is_new else f"under way already: {submission_id} is followed")
     log = Shown()
     try:
         code = jobs.follow(client, submission_id, log.write)
     except KeyboardInterrupt:
+        log.end()
         if not settings.stop_on_interrupt:
             warn(f"{submission_id} goes on; the same command follows it again")
-            raise
+            return INTERRUPTED
         say(f"stopping {submission_id}")
         jobs.stop(client, submission_id)
         code = jobs.follow(client, submission_id, lambda text: None)
-    log.end()
+    finally:
+        log.end()
     say(f"{submission_id}: {jobs.reason(client, submission_id)} (exit code {code})")
     return code
 
@@ -132,7 +137,7 @@ class Shown:
         sys.stdout.flush()
 
     def end(self) -> None:
-        """Show what stands after the last line."""
+        """Show what stands after the last line, once."""
         if self.rest:
             self.write("\n")
 

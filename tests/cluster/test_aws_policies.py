@@ -347,3 +347,5 @@ def test_the_script_removes_what_it_has_made(account: Account) -> None:
     groups = [one["GroupName"] for one in account.client("ec2").describe_security_groups()["SecurityGroups"]]
     assert not [name for name in left + groups if name.startswith("rayae-train")]
     assert {"rayae-score", "rayae-score-ssh"} <= set(groups)
+    again = account.script("remove", JOB="train")
+    assert again.returncode == 0, again.stderr
