@@ -156,6 +156,9 @@ def _fetch_by_fsspec(uri: str, part: Part, judge: Callable[[Answer], None]) -> b
 
 def _refused_by_fsspec(uri: str, error: Exception) -> Refused:
     """Sort what a file system of fsspec raised; libraries differ, so names and codes count, not classes."""
+    for one in (error, error.__cause__):
+        if isinstance(one, reach.Forbidden):
+            return Refused(Status.FORBIDDEN, str(one))
     name, codes = type(error).__name__, {_code(error), _code(error.__cause__)}
     if isinstance(error, ImportError) or "Credential" in name or "ProfileNotFound" in name or codes & BAD_CREDENTIALS:
         said = redacted(f"{uri} cannot be read ({name}: {error})")

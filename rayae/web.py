@@ -94,10 +94,8 @@ def _answer(uri: str, headers: dict[str, str], until: float) -> requests.Respons
     session = _session()
     for _ in range(MOST_REDIRECTS):
         left = max(until - time.monotonic(), LEAST_S)
-        answer = session.get(
-            uri, headers=headers, stream=True, allow_redirects=False, timeout=(min(CONNECT_S, left), left)
-        )
-        target = session.get_redirect_target(answer)
+        answer = session.get(uri, headers=headers, stream=True, timeout=(min(CONNECT_S, left), left))
+        target = requests.Session.get_redirect_target(session, answer)
         if target is None:
             return answer
         answer.close()
@@ -173,11 +171,18 @@ class _Adapter(HTTPAdapter):
         return super().send(request, *words, **settings)
 
 
+class _Session(requests.Session):
+    """Follows no redirect: requests would take the body of each, also where it is asked not to follow."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Nowhere."""
+
+
 def _session() -> requests.Session:
     """The session of this thread, which keeps its connections: those that were let through."""
     allowed = reach.allowed()
     if getattr(OWN, "allowed", None) != allowed:
-        OWN.allowed, OWN.session = allowed, requests.Session()
+        OWN.allowed, OWN.session = allowed, _Session()
         for scheme in SCHEMES:
             OWN.session.mount(scheme, _Adapter())
     session: requests.Session = OWN.session

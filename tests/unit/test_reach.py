@@ -6,6 +6,7 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,24 @@ def test_a_redirect_leads_nowhere_that_a_name_may_not(server: Server, allow: Cal
     assert read(f"{server.url}/go.png").data == b"some bytes"
 
 
+def test_what_a_redirect_brings_with_it_is_not_taken(server: Server, allow: Callable[..., None]) -> None:
+    allow("loopback")
+    waits = threading.Event()
+
+    def answer(handler: Handler) -> None:
+        handler.send_response(302)
+        handler.send_header("Location", "/a.png")
+        handler.send_header("Content-Length", "9")
+        handler.end_headers()
+        waits.wait(60)  # for a body that never comes
+
+    server.answers["go.png"] = [answer]
+    try:
+        assert replace(READER, timeout_s=5.0, deadline_s=5.0).read(Image(f"{server.url}/go.png")).data == b"some bytes"
+    finally:
+        waits.set()
+
+
 def test_the_address_that_was_judged_is_connected_to_and_no_later_one(
     server: Server, allow: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -299,6 +318,29 @@ def test_a_list_elsewhere_names_no_file_of_this_machine(ending: str, tmp_path: P
     assert table["place"].to_pylist() == ["needs:file:"] * len(LOCAL_NAMES) + [None] * 4
     for row in table.slice(0, len(LOCAL_NAMES)).select(PLACES).to_pylist():
         assert refused(read(**row)) == REFUSED_FILE
+
+
+def test_what_a_list_says_of_itself_takes_no_need_away(allow: Callable[..., None]) -> None:
+    rows = [
+        "simplecache::http://127.0.0.1:1/a.png,needs:file:,",
+        "/etc/passwd,needs:other:,",
+        "s3://bucket/a.png,needs:file:,",
+    ]
+    table, _ = listing.list_images(written("own.csv", ["uri,place,container", *rows]))
+    assert table["place"].to_pylist() == ["needs:other:", "needs:file:", "needs:file:"]
+    allow("file")
+    assert "storage.allow=other" in refused(read(**table.slice(0, 1).select(PLACES).to_pylist()[0]))
+
+
+def test_a_chain_that_is_allowed_leads_to_the_web_and_not_to_this_machine(
+    server: Server, allow: Callable[..., None]
+) -> None:
+    uri = f"simplecache::{server.url}/a.png"
+    allow("other")
+    assert read(uri).status != Status.SCORED
+    assert server.asked == {}
+    allow("other", "loopback")
+    assert read(uri).data == b"some bytes"
 
 
 def test_a_list_on_a_disk_names_files_as_ever(tmp_path: Path) -> None:
