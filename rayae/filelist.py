@@ -57,6 +57,11 @@ class FileList:
         except (TypeError, ValueError) as error:
             raise RunError(f"{uri} is damaged or was changed by hand: its summary is none.") from error
         files = tuple(ResultFile(file["name"], file["rows"], file["size_bytes"]) for file in found["files"])
+        rows = sum(file.rows for file in files)
+        if any("/" in file.name for file in files) or not rows == summary.images == sum(summary.by_status.values()):
+            raise RunError(
+                f"{uri} is damaged or was changed by hand: its figures do not agree, or a file lies elsewhere."
+            )
         return cls(found["fingerprint"], files, summary)
 
     @property

@@ -44,8 +44,12 @@ make_all() {
     "${KEY_NAME:?a key pair of EC2 for this cluster alone}" "${KEY_FILE:?its private key, a file here}" \
     "${AMI:?ami-...}" "${REGISTRY:?ACCOUNT.dkr.ecr.REGION.amazonaws.com}" \
     "${IMAGES:?the bucket of the images}" "${MODELS:?the bucket of the bundles}" "${RUNS:?the bucket of the runs}"
-  if [[ $SSH_CIDR == */0 || ! -e $here/iam/$JOB.json ]]; then
-    echo "SSH_CIDR=$SSH_CIDR is the whole world, or there is no policy for JOB=$JOB: nothing is made" >&2
+  if [[ ! $SSH_CIDR =~ ^[0-9.]+/(1[6-9]|2[0-9]|3[0-2])$ || ! $JOB =~ ^(score|train)$ ]]; then
+    echo "SSH_CIDR=$SSH_CIDR is no network of /16 to /32, or JOB=$JOB neither score nor train: nothing is made" >&2
+    exit 2
+  fi
+  if [[ $KEY_NAME$KEY_FILE$REGISTRY$IMAGES$MODELS$RUNS$AMI$SUBNET == *[\&\|\\]* ]]; then
+    echo "a setting holds &, | or a backslash: nothing is made" >&2
     exit 2
   fi
   account=$(aws sts get-caller-identity --query Account --output text)

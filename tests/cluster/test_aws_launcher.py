@@ -356,7 +356,13 @@ def test_what_the_script_makes_has_no_gap_left(account: Account, text: str) -> N
 
 @pytest.mark.parametrize(
     ("settings", "said"),
-    [({"SSH_CIDR": "0.0.0.0/0"}, "is the whole world"), ({"JOB": "mine"}, "no policy"), ({"SSH_CIDR": ""}, "SSH_CIDR")],
+    [
+        ({"SSH_CIDR": "0.0.0.0/0"}, "is no network of"),
+        ({"SSH_CIDR": "0.0.0.0/1"}, "is no network of"),
+        ({"JOB": "launcher"}, "neither score nor train"),
+        ({"KEY_FILE": "a&b.pem"}, "holds &"),
+        ({"SSH_CIDR": ""}, "SSH_CIDR"),
+    ],
 )
 def test_the_script_makes_nothing_of_what_it_refuses(account: Account, settings: dict[str, str], said: str) -> None:
     before = account.client("ec2").describe_security_groups()["SecurityGroups"]

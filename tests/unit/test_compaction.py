@@ -292,6 +292,19 @@ def test_a_damaged_file_list_is_a_sentence(tmp_path: Path, text: str, wrong: str
     assert "files.json is damaged" in problem
 
 
+@pytest.mark.parametrize("change", ["elsewhere", "images"])
+def test_a_file_list_that_leads_elsewhere_or_contradicts_itself_is_refused(tmp_path: Path, change: str) -> None:
+    run = compacted(finish(plan(tmp_path)))
+    listed = json.loads((tmp_path / "files.json").read_text())
+    if change == "elsewhere":
+        listed["files"][0]["name"] = "../../secret.parquet"
+    else:
+        listed["summary"]["images"] = 0
+    (tmp_path / "files.json").write_text(json.dumps(listed))
+    with pytest.raises(RunError, match=r"files\.json is damaged or was changed by hand: its figures do not agree"):
+        FileList.of(run.uri)
+
+
 def test_a_file_list_of_another_plan_is_refused(tmp_path: Path) -> None:
     run = compacted(finish(plan(tmp_path)))
     found = json.loads((tmp_path / "files.json").read_text())
