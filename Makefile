@@ -50,7 +50,7 @@ machines: $(INSTALLED)  # network namespaces, so root and iproute2; some ten min
 	RAYAE_MACHINES=1 $(BIN)/pytest tests/cluster/test_machines.py
 
 benchmarks: $(INSTALLED)
-	for one in listing resume scale storm; do \
+	for one in apart listing resume scale storm; do \
 	    $(BIN)/python benchmarks/$$one.py > benchmarks/$$one.new && mv benchmarks/$$one.new benchmarks/$$one.txt; done
 
 format: $(INSTALLED)

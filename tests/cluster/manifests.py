@@ -6,6 +6,7 @@ is in `problems`. The rules are those of KubeRay's validation and of its documen
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -92,10 +93,13 @@ def problems(manifests: list[Manifest]) -> list[str]:
     if found:
         return found  # the rules below presuppose the types
     spec = spec_of(job)
-    rules: list[Callable[[Manifest], Iterator[str]]] = [_job, _cluster, _gated, _groups, _start_params, _sums]
+    rules: list[Callable[[Manifest], Iterator[str]]] = [_job, _cluster, _gated, _groups, _start_params, _sums, _of_ray]
     found += [sentence for rule in rules for sentence in rule(spec)]
     for name, pod in pods_of(spec).items():
-        found += [f"{name}: {sentence}" for sentence in (*_pod(pod["spec"]), *_restricted(pod["spec"]))]
+        found += [
+            f"{name}: {sentence}"
+            for sentence in (*_pod(pod["spec"]), *_quantities(pod["spec"]), *_restricted(pod["spec"]))
+        ]
     if job["kind"] == "RayCronJob" and spec.get("suspend"):
         found.append("each job of the RayCronJob would begin suspended, and in no queue")
     return [*found, *_references(manifests, spec), *_selectors(manifests, spec)]
@@ -247,8 +251,7 @@ def _sums(spec: Manifest) -> Iterator[str]:
 
 def quantity(text: str) -> int:
     """Bytes of a quantity of Kubernetes."""
-    number, unit = re.fullmatch(r"([0-9.]+)(Ki|Mi|Gi|Ti)?", str(text)).groups()  # type: ignore[union-attr]
-    return int(float(number) * 1024 ** (" KMGT".index(unit[0]) if unit else 0))
+    return int(amount(text))
 
 
 def _pod(pod: Manifest) -> Iterator[str]:
@@ -295,6 +298,64 @@ def _restricted(pod: Manifest) -> Iterator[str]:
         yield "a hostPath is mounted"
 
 
+def _quantities(pod: Manifest) -> Iterator[str]:
+    """What the API server refuses although the schema takes it."""
+    for container in pod["containers"]:
+        found = container.get("resources", {})
+        requests, limits = found.get("requests", {}), found.get("limits", {})
+        for name in requests.keys() & limits.keys():
+            if amount(requests[name]) > amount(limits[name]):
+                yield f"{container['name']} requests more {name} than its limit"
+        if any(amount(limits[name]) % 1 or requests.get(name) != limits[name] for name in limits if "gpu" in name):
+            yield f"{container['name']}: GPUs are whole ones, and requested as they are limited"
+    ports = [port for one in pod["containers"] for port in one.get("ports", [])]
+    for what, names in (
+        ("volumes", [one["name"] for one in pod.get("volumes", [])]),
+        ("containers", [one["name"] for one in pod["containers"]]),
+        ("ports", [port["name"] for port in ports]),
+        ("port numbers", [port["containerPort"] for port in ports]),
+    ):
+        if len(set(names)) < len(names):
+            yield f"two {what} are called the same: {names}"
+    if any(len(port["name"]) > 15 or not 0 < port["containerPort"] < 65536 for port in ports):
+        yield "a port has a name of more than 15 characters, or a number that is none"
+    for one in (pod, *pod["containers"]):
+        if one.get("securityContext", {}).get("runAsUser", 1) == 0 or one.get("securityContext", {}).get("privileged"):
+            yield "it runs as root, or privileged"
+
+
+def amount(text: str | int) -> float:
+    """A quantity of any kind as a number."""
+    number, unit = re.fullmatch(r"([0-9.]+)(m|[KMGT]i)?", str(text)).groups()  # type: ignore[union-attr]
+    return float(number) * (1 if unit is None else 1e-3 if unit == "m" else 1024 ** " KMGT".index(unit[0]))
+
+
+def _of_ray(spec: Manifest) -> Iterator[str]:
+    """What Ray, KubeRay or the scheduler would only find out when the pods start."""
+    for name, group in groups_of(spec).items():
+        params, container, pod = group["rayStartParams"], _first(group), group["template"]["spec"]
+        mounted = {one["mountPath"]: one for one in container["volumeMounts"]}
+        spill = mounted.get(params.get("object-spilling-directory", ""))
+        if spill is None or spill.get("readOnly"):
+            yield f"{name}: what is spilled is not written to a volume"
+        if not container["name"].startswith("ray-") or "command" in container:
+            yield f"{name}: the first container is not Ray's, or has a command of its own"
+        has_gpu = any("gpu" in one for one in container["resources"]["limits"])
+        if has_gpu and not any("gpu" in one.get("key", "") for one in pod.get("tolerations", [])):
+            yield f"{name}: it asks for a GPU and does not tolerate the nodes that have one"
+        if has_gpu is not container["image"].endswith("-gpu"):
+            yield f"{name}: the image is that of the other variant"
+        if not re.fullmatch(r"[a-z]([-a-z0-9]{0,30}[a-z0-9])?", name):
+            yield f"{name}: the name of a group goes into labels and names of pods"
+        if name != "head" and ("head" in params or params.get("num-cpus") == "0"):
+            yield f"{name}: a worker is no head and has CPUs"
+        if any(params.get(one, "0").isdigit() is False for one in ("num-cpus", "num-gpus", "memory")):
+            yield f"{name}: a number of rayStartParams is none"
+    head = spec["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]
+    if spec["rayClusterSpec"].get("enableInTreeAutoscaling") and not head.get("automountServiceAccountToken"):
+        yield "head: the autoscaler beside it has no token of Kubernetes"
+
+
 def _references(manifests: list[Manifest], spec: Manifest) -> Iterator[str]:
     there = {(one["kind"], one["metadata"]["name"]) for one in manifests}
     there |= {("Secret", name) for name in MADE_BY_THE_USER}
@@ -302,6 +363,11 @@ def _references(manifests: list[Manifest], spec: Manifest) -> Iterator[str]:
         for reference in _refers_to(pod["spec"]):
             if reference not in there:
                 yield f"{name} refers to the {reference[0]} {reference[1]}, which is not there"
+    if len({(one["kind"], one["metadata"]["name"]) for one in manifests}) < len(manifests):
+        yield "two objects have one kind and name"
+    verb = re.match(r"python -m rayae (score|train) ", spec["entrypoint"])
+    if verb is None or len(shlex.split(spec["entrypoint"])) < 5:
+        yield f"the entrypoint is no job of rayae: {spec['entrypoint']}"
     settings = re.search(r"/etc/rayae/(\S+)", spec["entrypoint"])
     maps = {one["metadata"]["name"]: one["data"] for one in manifests if one["kind"] == "ConfigMap"}
     head = spec["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]

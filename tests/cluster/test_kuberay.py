@@ -188,6 +188,57 @@ FAULTS: dict[str, tuple[Callable[[Manifest, Manifest], object], str]] = {
         lambda job, spec: spec["submitterPodTemplate"]["spec"]["securityContext"].pop("runAsNonRoot"),
         "ray-job-submitter: runAsNonRoot is None",
     ),
+    "more requested than there may be": (
+        lambda job, spec: gpu(spec)["template"]["spec"]["containers"][0]["resources"]["requests"].update(cpu="9"),
+        "requests more cpu than its limit",
+    ),
+    "half a GPU": (
+        lambda job, spec: gpu(spec)["template"]["spec"]["containers"][0]["resources"]["limits"].update(
+            {"nvidia.com/gpu": "500m"}
+        ),
+        "GPUs are whole ones",
+    ),
+    "two volumes of one name": (
+        lambda job, spec: head(spec)["volumes"].append({"name": "tmp", "emptyDir": {"sizeLimit": "1Mi"}}),
+        "two volumes are called the same",
+    ),
+    "a long name of a port": (
+        lambda job, spec: head(spec)["containers"][0]["ports"].append({"name": "a-name-of-a-port", "containerPort": 1}),
+        "more than 15 characters",
+    ),
+    "root all the same": (
+        lambda job, spec: head(spec)["containers"][0]["securityContext"].update(runAsUser=0),
+        "runs as root",
+    ),
+    "spilling to the root file system": (
+        lambda job, spec: gpu(spec)["rayStartParams"].update({"object-spilling-directory": "/var/spill"}),
+        "what is spilled is not written to a volume",
+    ),
+    "another container before Ray's": (
+        lambda job, spec: head(spec)["containers"][0].update(name="proxy"),
+        "the first container is not Ray's",
+    ),
+    "GPUs behind a taint": (
+        lambda job, spec: gpu(spec)["template"]["spec"].pop("tolerations"),
+        "does not tolerate the nodes",
+    ),
+    "a GPU without CUDA": (
+        lambda job, spec: gpu(spec)["template"]["spec"]["containers"][0].update(image="rayae:0.1.0-cpu"),
+        "the image is that of the other variant",
+    ),
+    "a group that no label can name": (lambda job, spec: gpu(spec).update(groupName="GPU_1"), "goes into labels"),
+    "a worker that is a head": (
+        lambda job, spec: gpu(spec)["rayStartParams"].update(head="true"),
+        "a worker is no head",
+    ),
+    "an autoscaler without a token": (
+        lambda job, spec: head(spec).update(automountServiceAccountToken=False),
+        "has no token of Kubernetes",
+    ),
+    "a verb that there is not": (
+        lambda job, spec: spec.update(entrypoint="python -m rayae skore /etc/rayae/score.yaml"),
+        "the entrypoint is no job of rayae",
+    ),
     "pods that the policy passes by": (
         lambda job, spec: gpu(spec)["template"]["metadata"].update(labels={}),
         "the NetworkPolicy does not hold for gpu",
