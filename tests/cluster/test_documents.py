@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from rayae.cli import main
+from tests.cluster.documents import blocks
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "cluster").rglob("*.md"))]
@@ -18,11 +19,7 @@ PATTERNS = ("VERB", "SETTING")
 def commands(page: Path) -> list[str]:
     """The lines of the code of a page: indented blocks, and fenced ones of a shell."""
     text = page.read_text()
-    fenced = [
-        line
-        for block in re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-        for line in block.splitlines()
-    ]
+    fenced = [line for block in blocks(page, "sh") for line in block.splitlines()]
     plain = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
     return [line.strip() for line in (*re.findall(r"^    (\S.*)$", plain, re.MULTILINE), *fenced)]
 
