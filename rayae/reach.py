@@ -34,6 +34,7 @@ METADATA = frozenset(
             "168.63.129.16",  # Azure, beside 169.254.169.254
             "192.0.0.192",  # Oracle, old
             "fd00:ec2::254",  # Amazon
+            "fd00:ec2::23",  # its credentials for pods
             "fd20:ce::254",  # Google
         ),
     )

@@ -109,6 +109,7 @@ def looked_up(monkeypatch: pytest.MonkeyPatch, host: str, *answers: list[str]) -
         ("64:ff9b::a9fe:a9fe", "link-local"),
         ("2002:a9fe:a9fe::1", "link-local"),
         ("fd00:ec2::254", "link-local"),
+        ("fd00:ec2::23", "link-local"),
         ("fd20:ce::254", "link-local"),
         ("100.100.100.200", "link-local"),
         ("168.63.129.16", "link-local"),
