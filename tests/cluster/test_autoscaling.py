@@ -65,9 +65,6 @@ def test_a_training_begins_on_a_cluster_without_a_node(cluster: Growing, picture
     asked = ["train", f"images={pictures}", "labels=folder", f"out={tmp_path / 'bundle'}", "epochs=2", "workers=1"]
     done = rayae(cluster, *asked, "resources.cpus_per_worker=2", "resources.gpus_per_worker=0", *SMALL_TRAINING)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert (
-        "waiting for 1 of 1 workers: the cluster has 0 CPUs and 0 GPUs and may grow to 6 CPUs and 2 GPUs" in done.stdout
-    )
     assert "threshold: " in done.stdout
     assert set(cluster.added()) == {"cpu"}
 
@@ -77,7 +74,6 @@ def test_a_run_begins_on_a_cluster_without_a_gpu_and_takes_as_many_as_it_may_gro
 ) -> None:
     done = rayae(cluster, *score(pictures, bundle, tmp_path / "run"))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "waiting for 2 of 2 workers: the cluster has " in done.stdout
     assert cluster.added().count("gpu") == 2
     assert main(["verify", str(tmp_path / "run")]) == 0
     assert main(score(pictures, bundle, tmp_path / "alone", "placement=inline")) == 0
