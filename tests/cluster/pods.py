@@ -56,10 +56,10 @@ class Pod:
             'mkdir "$base"/{upper,work,root}; root="$base/root"',
             'mount -t overlay overlay -o "lowerdir=/,upperdir=$base/upper,workdir=$base/work" "$root"',
             *(f'chmod o+x "$root{folder}"' for folder in _folders_above(ROOT, BIN, Path(sys.base_prefix))),
-            *(f'mount --rbind {one} "$root{one}"' for one in _elsewhere(ROOT, BIN.parent, Path(sys.base_prefix))),
             'mount -t proc proc "$root/proc"; mount --rbind /dev "$root/dev"; mkdir -p "$root/data"',
             f'mount --bind {shlex.quote(str(self.data))} "$root/data"',
             *self._volumes(),
+            *self._code(),
             'mount -o remount,ro "$root"',
             f'exec chroot "$root" setpriv --reuid=1000 --regid=1000 --clear-groups --no-new-privs --bounding-set=-all '
             f"env -i {self._environment()} bash -c {shlex.quote(self.command)}",
@@ -79,6 +79,16 @@ class Pod:
                 lines.append(f"mount -t tmpfs tmpfs {path}")
                 for name, text in self.maps[volume["configMap"]["name"]].items():
                     lines.append(f"printf %s {shlex.quote(text)} > {path}/{name}")
+        return lines
+
+    def _code(self) -> list[str]:
+        """What the image has in it is here where it lies, also below a volume or on another file system."""
+        mounts = [Path(mount["mountPath"]) for mount in self._container()["volumeMounts"]]
+        lines = []
+        for one in (ROOT, BIN.parent, Path(sys.base_prefix)):
+            is_below = any(one.is_relative_to(mount) for mount in mounts)
+            if is_below or one.stat().st_dev != Path("/").stat().st_dev:
+                lines.append(f'mkdir -p "$root{one}"; mount --rbind {one} "$root{one}"')
         return lines
 
     def _environment(self) -> str:
@@ -152,8 +162,3 @@ def _folders_above(*paths: Path) -> list[Path]:
     """The folders that another user must pass to come to the paths, as far as root alone may."""
     above = {folder for path in paths for folder in (path.resolve(), *path.resolve().parents)}
     return sorted(folder for folder in above if not folder.stat().st_mode & 1)
-
-
-def _elsewhere(*paths: Path) -> list[Path]:
-    """Those that lie on another file system than /, which an overlay of / leaves out."""
-    return [path for path in paths if path.stat().st_dev != Path("/").stat().st_dev]
