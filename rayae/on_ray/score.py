@@ -4,7 +4,7 @@ import functools
 import os
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -153,8 +153,13 @@ def _dead_nodes() -> int:
 def _stream(
     plan: ScoringPlan, chunks: list[Chunk], workers: Workers, decoders: int, forgiven: int
 ) -> Iterator[ChunkSummary]:
-    for row in _dataset(plan, chunks, workers, decoders, forgiven).iter_rows():
-        yield _summary(row)
+    rows = iter(_dataset(plan, chunks, workers, decoders, forgiven).iter_rows())
+    try:
+        for row in rows:
+            yield _summary(row)
+    finally:
+        if isinstance(rows, Generator):
+            rows.close()  # else the actors stay as long as somebody holds the traceback of an error
 
 
 def _dataset(plan: ScoringPlan, chunks: list[Chunk], workers: Workers, decoders: int, forgiven: int) -> Dataset:

@@ -4,6 +4,7 @@ What is asked of Ray is what makes its autoscaler add nodes: placement groups th
 well, but Ray 2.60 ends the process when one is cancelled by force in the moment in which it ends.)
 """
 
+import gc
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -71,6 +72,7 @@ def _wait(rooms: Sequence[PlacementGroup], workers: Workers, wait_s: float, whom
     """Wait for the first of the rooms, in which there is room for `whom`; said at once, and each minute."""
     give_up, pause = time.monotonic() + wait_s, PATIENCE_S
     while not _is_one_ready(rooms, max(0.0, min(pause, give_up - time.monotonic()))):
+        gc.collect()  # a dataset of this process that an error has ended holds its actors until it is collected
         have, pause = capacity(), SECONDS_BETWEEN_WORDS
         busy = ", and others work on them" if have.hold_now(workers) else ""
         if time.monotonic() >= give_up:
