@@ -47,12 +47,15 @@ class Bucket:
     def delete(self, key: str) -> None:
         self.server.client().delete_object(Bucket=self.name, Key=key)
 
+    def names(self) -> list[str]:
+        """The keys of all objects; also while others put and delete some."""
+        pages = self.server.client().get_paginator("list_objects_v2").paginate(Bucket=self.name)
+        return [found["Key"] for page in pages for found in page.get("Contents", [])]
+
     def objects(self) -> dict[str, bytes]:
-        """All that is in the bucket."""
+        """All that is in the bucket, which nobody changes meanwhile."""
         client = self.server.client()
-        pages = client.get_paginator("list_objects_v2").paginate(Bucket=self.name)
-        keys = [found["Key"] for page in pages for found in page.get("Contents", [])]
-        return {key: client.get_object(Bucket=self.name, Key=key)["Body"].read() for key in keys}
+        return {key: client.get_object(Bucket=self.name, Key=key)["Body"].read() for key in self.names()}
 
 
 def make_bucket(server: Server) -> Bucket:

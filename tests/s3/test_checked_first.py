@@ -77,7 +77,7 @@ def test_an_out_that_may_not_be_written_is_told_before_a_gpu_is_asked_for(
     assert f"cannot write {top}/new/training/plan.json" in said
     said = refused(capsys, "calibrate", f"{top}/bundle", images, "alpha=0.2")
     assert f"cannot write {top}/bundle/calibrating-" in said
-    assert {key.partition("/")[0] for key in bucket.objects()} == {"images", "bundle"}
+    assert {key.partition("/")[0] for key in bucket.names()} == {"images", "bundle"}
 
 
 def test_images_and_bundles_that_may_not_be_read_are_told_before_a_gpu_is_asked_for(

@@ -84,4 +84,4 @@ def test_a_run_may_lie_under_an_odd_key(bucket: Bucket, few: Path, remote_bundle
     assert main(["verify", run]) == 0
     assert main(["report", run]) == 0
     assert storage.exists(f"{run}/report.html")
-    assert {key.rpartition("/run/")[0] for key in bucket.objects()} == {"my runs/ü 漢字 😀 +%20&="}
+    assert {key.rpartition("/run/")[0] for key in bucket.names()} == {"my runs/ü 漢字 😀 +%20&="}

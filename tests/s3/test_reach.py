@@ -51,7 +51,7 @@ def test_a_run_on_s3_over_local_images_needs_no_setting(bucket: Bucket, few: Pat
     assert main(["score", out]) == 0
     assert main(["retry", out, "status=not_an_image"]) == 0
     assert main(["verify", out]) == 0
-    found = [key for key in bucket.objects() if key.startswith("run/chunks/")]
+    found = [key for key in bucket.names() if key.startswith("run/chunks/")]
     assert len(found) == 2
 
 

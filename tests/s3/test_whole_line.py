@@ -127,4 +127,4 @@ def test_a_training_keeps_its_checkpoints_and_its_bundle_on_object_storage(
     assert bundle.training["epochs_done"] == 2
     assert bundle.threshold is not None
     assert [what for what in asked.count() if what.startswith("PUT") and what.endswith("checkpoint.pt")]
-    assert not [key for key in bucket.objects() if key.endswith("checkpoint.pt")]
+    assert not [key for key in bucket.names() if key.endswith("checkpoint.pt")]
