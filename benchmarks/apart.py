@@ -23,12 +23,13 @@ import torch
 from PIL import Image as Picture
 from scale import cpu_seconds, write_list
 
-from rayae import autoencoder, bundle
+from rayae import bundle, detector
 from rayae.cli import main
+from rayae.networks import weights
 from rayae.preprocess import Preprocess
 from rayae.reader import NEVER, Fetched, Image, Reader
 from rayae.results import Status
-from rayae.scores import SCORE_NAMES
+from rayae.scores import PICTURE_SCORES
 from rayae.terminal import say, show_table
 from rayae.verbs import score
 
@@ -36,6 +37,7 @@ PICTURES = ("512x512", "1024x768")
 PLACEMENTS = {"inline": [], "together": ["workers=2"], "apart": ["workers=1", "resources.decoders=1"]}
 SIDE = 128
 NETWORK = {"kind": "convolutional", "channels": 3, "height": SIDE, "width": SIDE, "base_width": 8, "latent": 1}
+DETECTOR = {"task": "copy", "head": None, "latent": None, "region": False, "standard": None}
 
 
 def one_jpeg(size: str) -> bytes:
@@ -66,10 +68,11 @@ def measure(count: int, placement: str, folder: str) -> None:
     torch.manual_seed(0)
     bundle.create(
         f"{folder}/bundle",
-        weights=autoencoder.save(autoencoder.build(NETWORK)),
+        weights=weights.save(detector.build(NETWORK, DETECTOR)),
         network=NETWORK,
+        detector=DETECTOR,
         preprocess=Preprocess("rgb", SIDE, SIDE),
-        scores=SCORE_NAMES,
+        scores=PICTURE_SCORES,
         primary_score="mse",
         precision="float32",
         training={"images": {"train": 1, "validation": 1, "calibration": 1}, "best_epoch": 1, "epochs_done": 1},

@@ -25,17 +25,19 @@ import pyarrow.parquet as pq
 import torch
 from PIL import Image as Picture
 
-from rayae import autoencoder, bundle
+from rayae import bundle, detector
 from rayae.cli import main
+from rayae.networks import weights
 from rayae.preprocess import Preprocess
 from rayae.reader import NEVER, Fetched, Image, Reader
 from rayae.results import Status
-from rayae.scores import SCORE_NAMES
+from rayae.scores import PICTURE_SCORES
 from rayae.terminal import say, show_table
 from rayae.verbs import score
 
 SIDE = 32
 NETWORK = {"kind": "convolutional", "channels": 1, "height": SIDE, "width": SIDE, "base_width": 8, "latent": 1}
+DETECTOR = {"task": "copy", "head": None, "latent": None, "region": False, "standard": None}
 WORKERS = 2
 
 
@@ -62,10 +64,11 @@ def small_bundle(folder: str) -> None:
     torch.manual_seed(0)
     bundle.create(
         folder,
-        weights=autoencoder.save(autoencoder.build(NETWORK)),
+        weights=weights.save(detector.build(NETWORK, DETECTOR)),
         network=NETWORK,
+        detector=DETECTOR,
         preprocess=Preprocess("grey", SIDE, SIDE),
-        scores=SCORE_NAMES,
+        scores=PICTURE_SCORES,
         primary_score="mse",
         precision="float32",
         training={"images": {"train": 1, "validation": 1, "calibration": 1}, "best_epoch": 1, "epochs_done": 1},

@@ -32,7 +32,7 @@ from rayae.errors import BundleError, ConfigError, DataError, StorageError
 from rayae.preprocess import Preprocess
 from rayae.threshold import Threshold
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUNDLE = "bundle.json"
 WEIGHTS = "weights.safetensors"
 TRAINING = "training.json"
@@ -106,6 +106,11 @@ class Bundle:
         return dict(self.record["network"])
 
     @property
+    def detector(self) -> dict[str, Any]:
+        """What is beside the network: task, head, latent, region, standard."""
+        return dict(self.record["detector"])
+
+    @property
     def scores(self) -> tuple[str, ...]:
         return tuple(self.record["scores"])
 
@@ -157,6 +162,7 @@ def create(
     *,
     weights: bytes,
     network: Mapping[str, Any],
+    detector: Mapping[str, Any],
     preprocess: Preprocess,
     scores: Sequence[str],
     primary_score: str,
@@ -184,6 +190,7 @@ def create(
         "rayae": __version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "network": dict(network),
+        "detector": dict(detector),
         "preprocess": preprocess.to_dict(),
         "scores": list(scores),
         "primary_score": primary_score,
@@ -196,8 +203,8 @@ def create(
 
 
 def bundle_id(record: Mapping[str, Any]) -> str:
-    """Twelve hex digits of what decides the scores: weights, network, preprocess, scores and precision."""
-    decides = {key: record[key] for key in ("network", "preprocess", "scores", "precision")}
+    """Twelve hex digits of what decides the scores: weights, network, detector, preprocess, scores and precision."""
+    decides = {key: record[key] for key in ("network", "detector", "preprocess", "scores", "precision")}
     decides["weights"] = record["files"][WEIGHTS]
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -251,12 +258,14 @@ def card(bundle: Bundle) -> str:
         f"- Input: {preprocess['mode']}, {preprocess['height']} x {preprocess['width']} pixels.",
         f"- Trained on {images.get('train', 0):,} normal images; {images.get('validation', 0):,} others chose the "
         f"epoch, {training['best_epoch']} of {training['epochs_done']}.",
+        f"- Task: {record['detector']['task']}, by a network of the kind {record['network']['kind']}"
+        f"{'' if record['detector']['head'] is None else ' and a head that learnt where synthetic defects were'}.",
         f"- Scores: {', '.join(bundle.scores)}; the primary score is {bundle.primary_score}. "
         f"The network computes in {bundle.precision}.",
         f"- Threshold: {_threshold_in_words(threshold)}",
         "",
-        "A score is an error of reconstruction: it says how unlike the training images a picture is, not what is wrong",
-        "with it. It holds for pictures taken as the training images were.",
+        "A score says how unlike the training images a picture is, not what is wrong with it. It holds for pictures",
+        "taken as the training images were.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -287,6 +296,11 @@ def _check_record(bundle: Bundle) -> None:
         raise BundleError(
             f"{path} was changed after it was written: its hash is another; take an undamaged copy of the bundle."
         )
+    for part in ("network", "detector"):
+        if not isinstance(record[part], Mapping):
+            raise BundleError(
+                f"{path} is damaged: its {part} is {record[part]!r}, and not what a {part} is built from."
+            )
     if bundle.primary_score not in bundle.scores or bundle.preprocess.to_dict() != record["preprocess"]:
         raise BundleError(f"{path} is damaged: its primary score or its preprocess is not one that it can have.")
 

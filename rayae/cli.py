@@ -87,6 +87,9 @@ VERBS = {
             "out",
         ),
         Verb(
+            "defects", "Draw the synthetic defects that task=repair trains on, on your own images.", "DefectsSettings"
+        ),
+        Verb(
             "calibrate",
             "Choose the threshold of a bundle again, on other held-out normal images.",
             "CalibrateSettings",

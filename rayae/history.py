@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 from rayae import jsonlines, storage
+from rayae.epochs import Epoch
 from rayae.errors import StorageError
 from rayae.terminal import say
-from rayae.training import Epoch
 
 METRICS = "metrics.jsonl"
 SECONDS_BETWEEN_LOOKS = 0.5

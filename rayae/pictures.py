@@ -61,10 +61,19 @@ def photograph(pixels: NDArray[np.uint8]) -> str:
 
 def heat(error_map: NDArray[Any], brightest: float) -> str:
     """An error map [H, W] as a PNG in a `data:` URI: dark is 0, the other end is `brightest` and above."""
+    return _data_uri(_heat(error_map, brightest))
+
+
+def coloured(error_map: NDArray[Any], brightest: float) -> NDArray[np.uint8]:
+    """An error map [H, W] in the colours of `heat`, [H, W, 3]."""
+    return np.asarray(_heat(error_map, brightest).convert("RGB"))
+
+
+def _heat(error_map: NDArray[Any], brightest: float) -> Pillow.Image:
     share = np.nan_to_num(error_map.astype(np.float64), nan=0.0, posinf=brightest) / (brightest or 1.0)
     picture = Pillow.fromarray((np.clip(share, 0, 1) * 255).round().astype(np.uint8))
     picture.putpalette(_palette())
-    return _data_uri(picture)
+    return picture
 
 
 @cache

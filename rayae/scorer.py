@@ -6,13 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from rayae import autoencoder
+from rayae import detector as detectors
 from rayae.bundle import Bundle
+from rayae.detector import Detector, Seen
 from rayae.errors import BundleError
+from rayae.pixels import as_images
 from rayae.results import PIXEL_STATISTICS
-from rayae.scores import SCORE_NAMES, describe, error_map, measure
+from rayae.scores import describe
 
 MICRO_BATCH = {"cpu": 32, "cuda": 256}
 MICRO_BATCH_PIXELS = 256 * 256
@@ -22,9 +24,9 @@ a CPU that runs out of memory kills the process instead of raising."""
 
 @dataclass
 class Scorer:
-    """A network on its device. The micro-batch is halved when memory runs out, and stays so."""
+    """A detector on its device. The micro-batch is halved when memory runs out, and stays so."""
 
-    network: nn.Module
+    detector: Detector
     score_names: tuple[str, ...]
     """What is measured of each image: the scores of the bundle, then the statistics of its pixels."""
     device: torch.device
@@ -34,12 +36,11 @@ class Scorer:
     @classmethod
     def open(cls, bundle: Bundle, micro_batch: int | None = None) -> "Scorer":
         """The model of a bundle, on a GPU when this process sees one; BundleError when its parts do not fit."""
-        _refuse_misfit(bundle)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        network = autoencoder.on_device(autoencoder.load(bundle.network, bundle.weights()), device)
+        detector = detectors.on_device(_loaded(bundle), device)
         default = default_micro_batch(device, bundle.preprocess.height * bundle.preprocess.width)
         names = (*bundle.scores, *PIXEL_STATISTICS)
-        return cls(network.eval(), names, device, bundle.precision, micro_batch or default)
+        return cls(detector.eval(), names, device, bundle.precision, micro_batch or default)
 
     def score(self, pixels: NDArray[np.uint8]) -> tuple[dict[str, NDArray[np.float32]], dict[int, str]]:
         """Score `[N, H, W, C]` uint8 pixels: what is measured by name, `[N]` float32 each, and the images to blame.
@@ -57,7 +58,7 @@ class Scorer:
             if last < end:
                 left.append((last, end))
             try:
-                measured = self._forward(pixels[first:last], _measure_and_describe)
+                measured = self._forward(pixels[first:last], self._measure_and_describe)
             except RuntimeError as error:  # what torch raises for everything, running out of memory included
                 if is_broken_device(error):
                     raise
@@ -81,7 +82,11 @@ class Scorer:
         for first in range(0, len(pixels), self.micro_batch):
             batch = slice(first, first + self.micro_batch)
             found = self._forward(
-                pixels[batch], lambda _, images, again: {"again": again, "map": error_map(images, again)}
+                pixels[batch],
+                lambda _, images, seen: {
+                    "again": seen.pictures,
+                    "map": self.detector.error_map(images, seen.pictures),
+                },
             )
             made[batch] = np.rint(found["again"].transpose(0, 2, 3, 1).clip(0, 1) * 255)
             maps[batch] = found["map"]
@@ -89,14 +94,18 @@ class Scorer:
 
     @torch.inference_mode()
     def _forward(
-        self, pixels: NDArray[np.uint8], use: Callable[[Tensor, Tensor, Tensor], dict[str, Tensor]]
+        self, pixels: NDArray[np.uint8], use: Callable[[Tensor, Tensor, Seen], dict[str, Tensor]]
     ) -> dict[str, NDArray[np.float32]]:
         seen = torch.from_numpy(self._filled(pixels)).to(self.device)
         images = as_images(seen)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            reconstructions = self.network(images)
-        found = use(seen, images, reconstructions.float())
+            made = self.detector.look(images)
+        found = use(seen, images, made)
         return {name: value[: len(pixels)].cpu().numpy() for name, value in found.items()}
+
+    def _measure_and_describe(self, pixels: Tensor, images: Tensor, seen: Seen) -> dict[str, Tensor]:
+        measured = self.detector.measure(images, seen, self.score_names[: -len(PIXEL_STATISTICS)])
+        return measured | describe(pixels)
 
     def _filled(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The batch filled up with black to the size that all batches have.
@@ -109,19 +118,10 @@ class Scorer:
         return filled
 
 
-def _measure_and_describe(pixels: Tensor, images: Tensor, reconstructions: Tensor) -> dict[str, Tensor]:
-    return measure(images, reconstructions) | describe(pixels)
-
-
 def default_micro_batch(device: torch.device, picture_pixels: int) -> int:
     """Images of `picture_pixels` (height times width) that go through the network at once when nobody says."""
     most = MICRO_BATCH[device.type]
     return max(1, min(most, most * MICRO_BATCH_PIXELS // picture_pixels))
-
-
-def as_images(pixels: Tensor) -> Tensor:
-    """`[B, H, W, C]` uint8 as `[B, C, H, W]` float32 in [0, 1], laid out channels last."""
-    return pixels.permute(0, 3, 1, 2).float().div_(255)
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
@@ -138,20 +138,21 @@ def is_broken_device(error: RuntimeError) -> bool:
 
 def refuse_unloadable(bundle: Bundle) -> None:
     """BundleError when the model of a bundle cannot be loaded: told here, before a GPU is asked for."""
-    _refuse_misfit(bundle)
-    autoencoder.load(bundle.network, bundle.weights())
+    _loaded(bundle)
 
 
-def _refuse_misfit(bundle: Bundle) -> None:
+def _loaded(bundle: Bundle) -> Detector:
     network, preprocess = bundle.network, bundle.preprocess
     wanted = {key: network.get(key) for key in ("channels", "height", "width")}
     given = {key: getattr(preprocess, key) for key in wanted}
-    if network.get("kind") == autoencoder.KIND and wanted != given:
+    if wanted != given:
         raise BundleError(f"{bundle.uri}: the network takes {wanted}, and the preprocess of the bundle gives {given}.")
-    unknown = [name for name in bundle.scores if name not in SCORE_NAMES]
+    detector = detectors.load(network, bundle.detector, bundle.weights())
+    known = detector.score_names()
+    unknown = [name for name in bundle.scores if name not in known]
     if unknown:
-        known = ", ".join(SCORE_NAMES)
-        raise BundleError(f"{bundle.uri} has the score {unknown[0]!r}; this rayae can measure {known}.")
+        raise BundleError(f"{bundle.uri} has the score {unknown[0]!r}; its detector can measure {', '.join(known)}.")
+    return detector
 
 
 def _blame_not_finite(scores: dict[str, NDArray[np.float32]], blamed: dict[int, str]) -> dict[int, str]:

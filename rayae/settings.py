@@ -116,11 +116,68 @@ class PreprocessSettings(Settings):
     """Values that become black and white in TIFFs of floats or wide integers, as `[0,1]`; else `unsupported`."""
 
 
+Task = Literal["copy", "denoise", "inpaint", "repair"]
+Rectangle = tuple[Fraction, Fraction, Fraction, Fraction]
+
+
 class NetworkSettings(Settings):
+    kind: str | None = None
+    """`convolutional` (a bottleneck), `variational`, `unet`, `linear` (its optimum is PCA), or your own network as
+    `module:Class`; default: `unet` for the tasks inpaint and repair, else `convolutional`."""
     base_width: Annotated[int, Field(gt=0, le=512, multiple_of=8)] = 16
-    """Channels of the first layer, a multiple of 8; each of the three halvings of the picture after it doubles them."""
-    latent: Annotated[int, Field(gt=0, le=65536)] = 16
-    """Numbers that a whole picture is squeezed into: fewer make the network forget more, and defects with it."""
+    """Channels of the first layer, a multiple of 8, from which all sizes follow."""
+    latent: Annotated[int, Field(gt=0, le=65536)] | None = None
+    """Numbers that a network with a bottleneck squeezes a whole picture into; default: follows from `base_width`."""
+    options: dict[str, int | float | str | bool] = {}
+    """What your own network takes besides."""
+
+
+class HeadSettings(Settings):
+    enabled: bool = True
+    """Whether task=repair also trains a head: a small network that sees picture and reconstruction and says where the
+    synthetic defects were."""
+    base_width: Annotated[int, Field(gt=0, le=512, multiple_of=8)] | None = None
+    """Channels of its first layer, a multiple of 8; default: half of those of the network, 8 at least."""
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    """Weight of its loss beside that of the reconstruction."""
+
+
+class LossSettings(Settings):
+    """The weights of what is minimised; the sum is taken as it is."""
+
+    l1: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of the mean absolute error."""
+    l2: Annotated[float, Field(ge=0)] = 2.0
+    """Weight of the mean squared error."""
+    ssim: Annotated[float, Field(ge=0)] = 0.5
+    """Weight of 1 - SSIM."""
+    gradient: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the gradient dissimilarity at several scales."""
+    kl: Annotated[float, Field(ge=0)] = 0.005
+    """Weight of the divergence of a variational network from the normal distribution, in nats a pixel and channel."""
+
+    @model_validator(mode="after")
+    def _compares_pictures(self) -> "LossSettings":
+        if not (self.l1 or self.l2 or self.ssim or self.gradient):
+            raise ValueError("l1, l2, ssim and gradient are all 0: nothing would compare pictures")
+        return self
+
+
+class AugmentSettings(Settings):
+    """Changes that a normal picture may have anyway, at random in each epoch."""
+
+    flip_horizontal: bool = False
+    """Whether left and right may change places: only where a mirrored part is a normal part."""
+    flip_vertical: bool = False
+    """Whether top and bottom may change places."""
+    shift: Annotated[int, Field(ge=0, le=256)] = 0
+    """Largest shift along each side, in pixels of the network's input."""
+    brightness: Annotated[float, Field(ge=0, le=0.5)] = 0.05
+    """Largest change of brightness, as a fraction of white."""
+    contrast: Annotated[float, Field(ge=0, le=0.9)] = 0.1
+    """Largest change of contrast around the mean, as a fraction."""
+    noise: Annotated[float, Field(ge=0, le=0.5)] = 0.02
+    """Largest standard deviation of added noise, as a fraction of white."""
 
 
 class OptimizerSettings(Settings):
@@ -130,8 +187,6 @@ class OptimizerSettings(Settings):
     """Weight decay of AdamW."""
     gradient_clip: Annotated[float, Field(gt=0)] = 1.0
     """Largest gradient norm; longer gradients are cut to it."""
-    ssim_weight: Fraction = 0.7
-    """Share of 1-SSIM in the loss; the rest is the mean squared error."""
 
 
 class SpokenSettings(Settings):
@@ -228,27 +283,53 @@ class TrainSettings(Labelled, CalibrationSettings):
     images: Images
     out: str
     """Where the bundle is written, a directory."""
-    epochs: Annotated[int, Field(gt=0)] = 40
+    task: Task = "repair"
+    """What the network learns: to `copy` normal pictures; to `denoise` them; to `inpaint` hidden parts from what is
+    around; or to `repair` synthetic defects."""
+    epochs: Annotated[int, Field(gt=0)] = 60
     """Passes over the training images, at most."""
     batch_size: Annotated[int, Field(gt=0)] = 16
     """Images a step, all workers together."""
-    patience: Annotated[int, Field(gt=0)] = 10
+    accumulation: Annotated[int, Field(gt=0)] = 1
+    """Parts that a worker's images of a step go through the network in, one after the other, to need less memory."""
+    patience: Annotated[int, Field(gt=0)] = 15
     """Epochs without a better loss on held-out normal images after which training stops early."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    """Seed of the weights, the order of the images and the split."""
-    precision: Literal["bf16", "float32"] = "bf16"
-    """Arithmetic of the network in training, calibration and scoring; errors are always summed in float32."""
+    """Seed of the weights, the order of the images, the synthetic defects and the split."""
+    precision: Literal["auto", "bf16", "float32"] = "auto"
+    """Arithmetic of the network in training, calibration and scoring; errors are always summed in float32. `auto`:
+    bf16 on GPUs and on CPUs that multiply matrices in it (AMX), else float32."""
+    compile: bool | None = None
+    """Whether the network is compiled for training, which takes a minute or two at the start; default: on GPUs."""
     calibration_fraction: OpenFraction = 0.2
     """Share of the normal images kept out for calibration, by group; not used when the manifest has a `split`."""
     validation_fraction: OpenFraction = 0.1
     """Share of the training images kept out for early stopping, by group."""
-    primary_score: Literal["mse", "mae", "mse_worst1", "ssim_error"] = "mse_worst1"
-    """The score that is compared with the threshold."""
+    primary_score: str = "auto"
+    """The score that is compared with the threshold, one of those of the bundle; `auto` chooses by calibration data."""
+    region: str | Rectangle | None = None
+    """What matters of a picture: a mask picture, white where to look, or a rectangle as fractions of width and height,
+    `[left, top, right, bottom]`; default: all of it."""
     max_worker_failures: Annotated[int, Field(ge=0)] = 3
     """Times that dead workers are replaced before training gives up; it goes on from the last checkpoint."""
     preprocess: PreprocessSettings = PreprocessSettings()
     network: NetworkSettings = NetworkSettings()
+    head: HeadSettings = HeadSettings()
+    loss: LossSettings = LossSettings()
+    augment: AugmentSettings = AugmentSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
+
+
+class DefectsSettings(Labelled):
+    images: Images
+    out: str
+    """Where the picture is written, a .png file."""
+    count: Annotated[int, Field(gt=0, le=64)] = 8
+    """Images that are damaged, the first ones that can be read; more than one, since defects are pasted from others."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Seed of the defects."""
+    preprocess: PreprocessSettings = PreprocessSettings()
+    reader: ReaderSettings = ReaderSettings()
 
 
 class CalibrateSettings(Labelled, CalibrationSettings):

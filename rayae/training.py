@@ -1,15 +1,14 @@
 """Home of the epoch loop, without Ray: the same for one process and for each worker of many.
 
 Every worker holds its share of the pictures as uint8 in memory. When torch.distributed is set up, gradients and the
-held-out loss are averaged over the workers, so all of them stop at the same epoch.
+held-out figures are averaged over the workers, so all of them stop at the same epoch.
 """
 
-import io
 import math
-import pickle
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -19,12 +18,20 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from rayae import autoencoder
+from rayae import checkpoints, collective, detector
+from rayae.augmentation import Augmentation, augment
+from rayae.detector import Detector
+from rayae.epochs import Epoch, Outcome, Progress
 from rayae.errors import TrainingError
-from rayae.losses import reconstruction_loss
-from rayae.scorer import as_images
+from rayae.losses import Weights, head_loss, reconstruction_loss
+from rayae.networks import weights
+from rayae.pixels import as_images
+from rayae.samples import Sample, samples_of
+from rayae.tasks import Posed, posed
+from rayae.trial import try_out
 
 WARM_UP_SHARE = 0.05
+SAMPLES = 4
 
 
 @dataclass(frozen=True)
@@ -32,61 +39,71 @@ class TrainingPlan:
     """What decides the weights, beside the pictures."""
 
     network: Mapping[str, Any]
+    """The spec of the network."""
+    detector: Mapping[str, Any]
+    """The spec of what is around it, which has no statistics yet; see `detector`."""
     epochs: int
     batch_size: int
+    accumulation: int
+    """Parts that a worker's images of a step go through the network in."""
     patience: int
     seed: int
     precision: str
+    """`bf16`, `float32`, or `auto`: what the workers' devices multiply in."""
     learning_rate: float
     weight_decay: float
     gradient_clip: float
-    ssim_weight: float
+    loss: Weights
+    head_weight: float
+    augmentation: Augmentation
+
+    @property
+    def task(self) -> str:
+        return str(self.detector["task"])
 
 
 @dataclass(frozen=True)
-class Epoch:
-    """What is told of an epoch; losses are means over images."""
+class Told:
+    """What is told after an epoch, and once more at the end."""
 
-    epoch: int
-    train_loss: float
-    validation_loss: float
-    learning_rate: float
-    images_per_second: float
-    seconds: float
+    history: list[Epoch]
+    make_checkpoint: Callable[[], bytes]
+    make_samples: Callable[[], list[Sample]]
+    """A few held-out pictures of this worker and what the network makes of them."""
 
 
 @dataclass
-class Progress:
-    """What has been reached: the best weights so far (a safetensors file) and the epochs behind them."""
+class Training:
+    """What the steps of one worker work with."""
 
-    history: list[Epoch] = field(default_factory=list)
-    best: bytes = b""
-    best_epoch: int = 0
-    best_loss: float = math.inf
+    plan: TrainingPlan
+    detector: Detector
+    learner: nn.Module
+    """The detector, with the gradients of all workers averaged."""
+    optimizer: torch.optim.Optimizer
+    batch: int
+    """Images of a step, of this worker."""
+    precision: str
 
     @property
-    def next_epoch(self) -> int:
-        return len(self.history) + 1
+    def device(self) -> torch.device:
+        return next(self.detector.parameters()).device
 
-    def add(self, epoch: Epoch, network: nn.Module) -> None:
-        self.history.append(epoch)
-        if epoch.validation_loss < self.best_loss:
-            self.best_epoch, self.best_loss = epoch.epoch, epoch.validation_loss
-            self.best = autoencoder.save(network)
-
-    def is_over(self, plan: TrainingPlan) -> bool:
-        """Whether all epochs are done, or `patience` of them have passed without a better held-out loss."""
-        done = len(self.history)
-        return done >= plan.epochs or done - self.best_epoch >= plan.patience
-
-
-@dataclass(frozen=True)
-class Result:
-    """The best weights as a safetensors file, and the epochs behind them."""
-
-    weights: bytes
-    best_epoch: int
-    history: list[Epoch]
+    @classmethod
+    def begin(
+        cls, plan: TrainingPlan, device: torch.device, pictures: int, region: NDArray[np.uint8] | None, compiled: bool
+    ) -> "Training":
+        torch.manual_seed(plan.seed)
+        model = detector.build(plan.network, plan.detector)
+        if region is not None:
+            model.look_at(torch.from_numpy(region))
+        model = detector.on_device(model, device)
+        learner: nn.Module = DistributedDataParallel(model) if collective.count() > 1 else model
+        if compiled:
+            learner.compile()
+        optimizer = torch.optim.AdamW(model.parameters(), plan.learning_rate, weight_decay=plan.weight_decay)
+        batch = max(1, min(plan.batch_size // collective.count(), pictures))
+        return cls(plan, model, learner, optimizer, batch, resolved_precision(plan.precision, device))
 
 
 def fit(
@@ -95,44 +112,43 @@ def fit(
     validation: NDArray[np.uint8],
     *,
     device: torch.device,
+    region: NDArray[np.uint8] | None = None,
+    compiled: bool | None = None,
     checkpoint: bytes | None = None,
-    after_epoch: Callable[[list[Epoch], Callable[[], bytes]], None] = lambda history, make_checkpoint: None,
-) -> Result:
+    after_epoch: Callable[[Told], None] = lambda told: None,
+) -> Progress:
     """Train on this worker's pictures, `[N, H, W, C]` uint8, until the last epoch or until held-out loss stops falling.
 
-    Goes on from `checkpoint` when given. `after_epoch` gets what is told of all epochs so far and a function that makes
-    the checkpoint. TrainingError when the loss is no number, when there is nothing to train on or to hold out, and
-    when the workers do not hold equally many pictures to train on.
+    `region` are the weights of the pixels, `[H, W]` uint8. The network is `compiled` on a GPU when nobody says. Goes on
+    from `checkpoint` when given. TrainingError when the loss is no number, when there is nothing to train on or to hold
+    out, and when the workers do not hold equally many pictures to train on.
     """
     _refuse_shares(len(train), len(validation), device)
-    torch.manual_seed(plan.seed)
-    network = autoencoder.on_device(autoencoder.build(plan.network), device)
-    learner: nn.Module = DistributedDataParallel(network) if _world() > 1 else network
-    optimizer = torch.optim.AdamW(network.parameters(), plan.learning_rate, weight_decay=plan.weight_decay)
-    batch = max(1, min(plan.batch_size // _world(), len(train)))
-    progress = Progress() if checkpoint is None else _restore(checkpoint, network, optimizer)
-    while not progress.is_over(plan):
-        epoch = progress.next_epoch
-        started = time.monotonic()
-        train_loss, rate = _train_epoch(plan, epoch, learner, optimizer, train, batch)
-        trained = time.monotonic()  # the loss has come from the device, so the steps are done
-        told = Epoch(
-            epoch,
-            train_loss,
-            _finite(_held_out_loss(network, validation, plan, batch, device), epoch),
-            rate,
-            round(len(train) // batch * batch * _world() / (trained - started), 1),
-            round(time.monotonic() - started, 2),
-        )
-        progress.add(told, network)
-        after_epoch(progress.history, lambda: _checkpoint(network, optimizer, progress))
-    return Result(progress.best, progress.best_epoch, progress.history)
+    training = Training.begin(plan, device, len(train), region, device.type == "cuda" if compiled is None else compiled)
+    model, optimizer = training.detector, training.optimizer
+    progress = Progress() if checkpoint is None else checkpoints.restore(checkpoint, model, optimizer)
+    told = Told(
+        progress.history,
+        lambda: checkpoints.make(model, optimizer, progress),
+        lambda: samples_of(model.eval(), validation[:SAMPLES], training.precision),
+    )
+    while not progress.is_over(plan.epochs, plan.patience):
+        if progress.add(_epoch(training, progress.next_epoch, train, validation)):
+            progress.best = weights.save(model)
+        after_epoch(told)
+    if progress.outcome is None:
+        progress.outcome = _outcome(training, progress.best, train, validation)
+        after_epoch(told)
+    return progress
 
 
-def result_of(checkpoint: bytes) -> Result:
-    """The best weights and the epochs that a checkpoint holds."""
-    reached = _load(checkpoint)["progress"]
-    return Result(reached["best"], reached["best_epoch"], [Epoch(**epoch) for epoch in reached["history"]])
+def resolved_precision(asked: str, device: torch.device) -> str:
+    """What `auto` means for all workers: bf16 when the devices of all of them multiply matrices in it."""
+    if asked != "auto":
+        return asked
+    multiplies = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_amx_tile_supported()
+    (all_do,) = collective.reduced(torch.tensor([float(multiplies)], device=device), dist.ReduceOp.MIN)
+    return "bf16" if all_do else "float32"
 
 
 def learning_rate(plan: TrainingPlan, done: float) -> float:
@@ -142,56 +158,134 @@ def learning_rate(plan: TrainingPlan, done: float) -> float:
     return plan.learning_rate * (1 + math.cos(math.pi * (done - WARM_UP_SHARE) / (1 - WARM_UP_SHARE))) / 2
 
 
-def _train_epoch(
-    plan: TrainingPlan,
-    epoch: int,
-    learner: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    pictures: NDArray[np.uint8],
-    batch: int,
-) -> tuple[float, float]:
-    """The mean loss of an epoch's steps over all workers, and the last learning rate; images over a batch sit out."""
-    device = next(learner.parameters()).device
-    steps, rate = len(pictures) // batch, 0.0
+def _epoch(training: Training, epoch: int, train: NDArray[np.uint8], validation: NDArray[np.uint8]) -> Epoch:
+    """One pass over the pictures, and what is to be told of it."""
+    started = time.monotonic()
+    loss, rate, waited = _steps(training, epoch, train)
+    loss = _finite(loss, epoch)
+    trained = time.monotonic()  # the loss has come from the device, so the steps are done
+    images = len(train) // training.batch * training.batch * collective.count()
+    held_out_loss, held_out_error = _look(training, validation)
+    _, train_error = _look(training, train[: len(validation)])
+    return Epoch(
+        epoch=epoch,
+        train_loss=loss,
+        validation_loss=_finite(held_out_loss, epoch),
+        train_error=_finite(train_error, epoch),
+        validation_error=_finite(held_out_error, epoch),
+        learning_rate=rate,
+        images_per_second=round(images / (trained - started), 1),
+        wait_seconds=round(waited, 2),
+        seconds=round(time.monotonic() - started, 2),
+    )
+
+
+def _steps(training: Training, epoch: int, pictures: NDArray[np.uint8]) -> tuple[float, float, float]:
+    """The mean loss of an epoch's steps over all workers, the last learning rate, and the seconds waited for pictures.
+
+    Images over a batch sit out.
+    """
+    plan, device = training.plan, training.device
+    generator = seeded(plan.seed, epoch)
+    training.detector.train()
+    steps, rate, waited = len(pictures) // training.batch, 0.0, 0.0
     loss = torch.zeros((), device=device)
-    for step, images in enumerate(_shuffled(pictures, batch, plan.seed + epoch, device)):
+    batches = _shuffled(pictures, training.batch, plan.seed + epoch, device)
+    for step in range(steps):
+        asked = time.monotonic()
+        images = next(batches)
+        waited += time.monotonic() - asked
         rate = learning_rate(plan, ((epoch - 1) * steps + step) / (plan.epochs * steps))
-        loss += _step(learner, optimizer, images, plan, rate)
-    return _finite(_all_workers(loss)[0] / (steps * _world()), epoch), rate
+        loss += _step(training, images, rate, generator)
+    return collective.reduced(loss)[0] / (steps * collective.count()), rate, waited
 
 
-def _step(
-    learner: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, plan: TrainingPlan, rate: float
-) -> Tensor:
+def _step(training: Training, images: Tensor, rate: float, generator: torch.Generator) -> Tensor:
+    plan, optimizer = training.plan, training.optimizer
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.zero_grad(set_to_none=True)
-    loss = _loss(learner, images, plan)
-    loss.backward()  # type: ignore[no-untyped-call]
-    nn.utils.clip_grad_norm_(learner.parameters(), plan.gradient_clip)
+    images = augment(images, plan.augmentation, generator)
+    pose = posed(plan.task, images, generator)
+    total = torch.zeros((), device=images.device)
+    parts = list(_parts(images, pose, plan.accumulation))
+    for number, (some, part) in enumerate(parts):
+        with _gradients_kept_back(training.learner, number < len(parts) - 1):
+            loss = _loss(training, training.learner, some, part)[0] * (len(some) / len(images))
+            loss.backward()  # type: ignore[no-untyped-call]
+        total += loss.detach()
+    nn.utils.clip_grad_norm_(training.detector.parameters(), plan.gradient_clip)
     optimizer.step()
-    return loss.detach()
+    return total
 
 
-def _loss(learner: nn.Module, images: Tensor, plan: TrainingPlan) -> Tensor:
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=plan.precision == "bf16"):
-        reconstructions = learner(images)
-    return reconstruction_loss(images, reconstructions.float(), plan.ssim_weight)
+def _parts(images: Tensor, pose: Posed, count: int) -> Iterator[tuple[Tensor, Posed]]:
+    """The batch in `count` parts of nearly equal length, fewer when it has fewer images."""
+    count = min(count, len(images))
+    places = [None] * count if pose.places is None else pose.places.tensor_split(count)
+    for some, seen, place in zip(images.tensor_split(count), pose.seen.tensor_split(count), places, strict=True):
+        yield some, Posed(seen, place)
+
+
+def _gradients_kept_back(learner: nn.Module, is_kept_back: bool) -> AbstractContextManager[Any]:
+    """While this lasts gradients are summed up by this worker alone, if they are to be."""
+    return learner.no_sync() if is_kept_back and isinstance(learner, DistributedDataParallel) else nullcontext()
+
+
+def _loss(training: Training, learner: nn.Module, images: Tensor, pose: Posed) -> tuple[Tensor, Tensor]:
+    """What is minimised, and the mean squared error beside it."""
+    plan = training.plan
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=training.precision == "bf16"):
+        seen = learner(pose.seen)
+    region = training.detector.region
+    loss = reconstruction_loss(
+        images, seen.pictures, plan.loss, divergence=seen.divergence, places=pose.places, region=region
+    )
+    if seen.logits is not None and pose.places is not None:
+        places = pose.places if region is None else pose.places.masked_fill(region.outside, 0)
+        loss = loss + plan.head_weight * head_loss(seen.logits, places)
+    return loss, (seen.pictures.detach() - images).square().mean()
 
 
 @torch.inference_mode()
-def _held_out_loss(
-    network: nn.Module, pictures: NDArray[np.uint8], plan: TrainingPlan, batch: int, device: torch.device
-) -> float:
-    """The mean loss over the held-out pictures of all workers, of which each may hold any number."""
-    network.eval()
-    loss = torch.zeros((), device=device)
+def _look(training: Training, pictures: NDArray[np.uint8]) -> tuple[float, float]:
+    """Mean loss and error over the pictures of all workers, each with any number of them; posed alike each time."""
+    training.detector.eval()
+    device, batch = training.device, training.batch
+    generator = seeded(training.plan.seed, 0)
+    sums = torch.zeros(3, device=device)
     for first in range(0, len(pictures), batch):
         images = as_images(torch.from_numpy(pictures[first : first + batch]).to(device))
-        loss += _loss(network, images, plan) * len(images)
-    network.train()
-    total, count = _all_workers(torch.stack([loss, torch.full_like(loss, len(pictures))]))
-    return total / count
+        loss, error = _loss(training, training.detector, images, posed(training.plan.task, images, generator))
+        sums += torch.stack([loss * len(images), error * len(images), torch.full_like(loss, len(images))])
+    loss_sum, error_sum, count = collective.reduced(sums)
+    return loss_sum / count, error_sum / count
+
+
+def _outcome(training: Training, best: bytes, train: NDArray[np.uint8], validation: NDArray[np.uint8]) -> Outcome:
+    """The best weights with all that their scores are measured by."""
+    model = training.detector
+    weights.fill(model, best, "the network that was trained")
+    trial = try_out(
+        model,
+        train,
+        validation,
+        batch=training.batch,
+        precision=training.precision,
+        generator=seeded(training.plan.seed, -1),
+    )
+    return Outcome(weights.save(model), model.spec(), training.precision, asdict(trial))
+
+
+def seeded(seed: int, epoch: int) -> torch.Generator:
+    """Random numbers of this worker and epoch, so that a resumed training draws what an undisturbed one does.
+
+    They are drawn on the CPU, which costs a GPU no wait. Seeds the global generator, which networks draw from, as well.
+    """
+    rank = dist.get_rank() if dist.is_initialized() else 0
+    number = int(np.random.SeedSequence([seed, epoch + 1, rank]).generate_state(1, np.uint64)[0] >> 1)
+    torch.manual_seed(number)
+    return torch.Generator().manual_seed(number)
 
 
 def _shuffled(pictures: NDArray[np.uint8], batch: int, seed: int, device: torch.device) -> Iterator[Tensor]:
@@ -200,27 +294,18 @@ def _shuffled(pictures: NDArray[np.uint8], batch: int, seed: int, device: torch.
         yield as_images(torch.from_numpy(pictures[order[first : first + batch]]).to(device))
 
 
-def _world() -> int:
-    return dist.get_world_size() if dist.is_initialized() else 1
-
-
-def _all_workers(values: Tensor, operation: Any = dist.ReduceOp.SUM) -> list[float]:
-    """The values summed (or otherwise reduced) over the workers; waits for the device."""
-    if _world() > 1:
-        dist.all_reduce(values, operation)
-    return [float(value) for value in values.reshape(-1).tolist()]
-
-
 def _refuse_shares(train: int, validation: int, device: torch.device) -> None:
     """TrainingError, on all workers alike, when their shares of the pictures cannot be trained on."""
-    fewest, most = _all_workers(torch.tensor([train, -train], device=device), dist.ReduceOp.MIN)
-    (held_out,) = _all_workers(torch.tensor([validation], device=device))
+    fewest, most = collective.reduced(torch.tensor([train, -train], device=device), dist.ReduceOp.MIN)
+    (held_out,) = collective.reduced(torch.tensor([validation], device=device))
     if fewest != -most:
         raise TrainingError(
             f"one worker holds {fewest:.0f} images to train on and another {-most:.0f}; each needs the same number."
         )
     if not fewest:
-        raise TrainingError(f"there is no image to train on for each of the {_world()} worker(s); give more images.")
+        raise TrainingError(
+            f"there is no image to train on for each of the {collective.count()} worker(s); give more images."
+        )
     if not held_out:
         raise TrainingError("there is no image to hold out, and nothing else says when to stop; give more images.")
 
@@ -232,43 +317,3 @@ def _finite(loss: float, epoch: int) -> float:
             "Lower `optimizer.learning_rate` or try `precision=float32`, with a new `out=`."
         )
     return loss
-
-
-def _checkpoint(network: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> bytes:
-    state = {
-        "network": network.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "progress": {
-            "history": [asdict(epoch) for epoch in progress.history],
-            "best": progress.best,
-            "best_epoch": progress.best_epoch,
-            "best_loss": progress.best_loss,
-        },
-    }
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    return buffer.getvalue()
-
-
-def _restore(checkpoint: bytes, network: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
-    state = _load(checkpoint)
-    try:
-        network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
-    except (RuntimeError, ValueError) as error:
-        raise TrainingError(
-            f"the checkpoint to go on from is of another network ({str(error).splitlines()[0].rstrip(':.')}); "
-            "give the training a new `out=`."
-        ) from error
-    reached = state["progress"]
-    return Progress(**reached | {"history": [Epoch(**epoch) for epoch in reached["history"]]})
-
-
-def _load(checkpoint: bytes) -> dict[str, Any]:
-    try:
-        state: dict[str, Any] = torch.load(io.BytesIO(checkpoint), map_location="cpu", weights_only=True)
-    except (EOFError, RuntimeError, pickle.UnpicklingError) as error:
-        raise TrainingError(
-            "the checkpoint to go on from is damaged; remove the folder `training` in `out=` to train anew."
-        ) from error
-    return state

@@ -34,7 +34,6 @@ SMALL_TRAINING = [
     "preprocess.height=32",
     "preprocess.width=32",
     "network.base_width=8",
-    "network.latent=8",
 ]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import ray
 
-from rayae import access, errors, stopping
+from rayae import access, errors, stopping, trust
 from rayae.errors import ClusterError, RayaeError
 from rayae.terminal import say
 
@@ -93,7 +93,7 @@ def _how() -> dict[str, Any]:
     return {
         "logging_level": logging.ERROR,
         "log_to_driver": False,
-        "runtime_env": {"env_vars": access.in_use()},
+        "runtime_env": {"env_vars": access.in_use() | trust.in_use()},
     }
 
 

@@ -80,3 +80,18 @@ def _decoded(images: pa.Table, loader: Loader) -> Dataset:
             num_cpus=1,
             **BOUNDED_RETRIES,
         )
+
+
+def pixels_of(held: Dataset, wanted: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """The pixels of these images, in this order, `[N, H, W, C]` uint8, brought to this process."""
+    chosen = held.map_batches(
+        lambda batch: {name: batch[name][np.isin(batch["image_id"], wanted)] for name in ("image_id", "pixels")},
+        batch_format="numpy",
+        num_cpus=1,
+    )
+    found = {
+        image_id: pixels
+        for batch in chosen.iter_batches(batch_format="numpy")
+        for image_id, pixels in zip(batch["image_id"].tolist(), batch["pixels"], strict=True)
+    }
+    return np.stack([found[image_id] for image_id in wanted.tolist()])

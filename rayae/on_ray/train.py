@@ -20,11 +20,14 @@ from ray.train.torch import TorchTrainer, get_device
 from ray.train.v2.api.exceptions import TrainingFailedError
 
 from rayae import storage
+from rayae.checkpoints import reached
+from rayae.epochs import Progress
 from rayae.errors import ClusterError, RayaeError, TrainingError
 from rayae.history import write_history
 from rayae.on_ray.capacity import Workers
 from rayae.on_ray.cluster import last_line, refusal
-from rayae.training import Epoch, Result, TrainingPlan, fit, result_of
+from rayae.tensorboard import EVENTS, write_events
+from rayae.training import Told, TrainingPlan, fit
 
 CHECKPOINT = "checkpoint.pt"
 CHECKPOINTS_KEPT = 2
@@ -43,8 +46,17 @@ class Share:
 
 
 def train_on_ray(
-    plan: TrainingPlan, images: Dataset, share: Share, workers: Workers, *, folder: str, name: str, max_failures: int
-) -> Result:
+    plan: TrainingPlan,
+    images: Dataset,
+    share: Share,
+    workers: Workers,
+    *,
+    region: NDArray[np.uint8] | None,
+    compiled: bool | None,
+    folder: str,
+    name: str,
+    max_failures: int,
+) -> Progress:
     """Train on the cluster. A run of this name in the folder, which must be of the same plan, is gone on with.
 
     Raises the RayaeErrors of the workers, and ClusterError when they fail more often than `max_failures`.
@@ -53,7 +65,7 @@ def train_on_ray(
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", SECONDS_BETWEEN_POLLS)
     trainer = TorchTrainer(
         _work,
-        train_loop_config={"plan": plan, "share": share, "folder": folder},
+        train_loop_config={"plan": plan, "share": share, "folder": folder, "region": region, "compiled": compiled},
         scaling_config=ScalingConfig(
             num_workers=workers.count,
             use_gpu=workers.gpus > 0,
@@ -73,7 +85,7 @@ def train_on_ray(
     except (TrainingFailedError, RayError) as error:
         raise _explained(error, max_failures) from error
     _raise_refusal(folder)
-    return result_of(_read(checkpoint))
+    return reached(_read(checkpoint))
 
 
 def _storage(folder: str) -> dict[str, Any]:
@@ -117,6 +129,8 @@ def _work(config: dict[str, Any]) -> None:
             pixels[: len(mine)],
             pixels[len(mine) :],
             device=get_device(),
+            region=config["region"],
+            compiled=config["compiled"],
             checkpoint=None if checkpoint is None else _read(checkpoint),
             after_epoch=_report if rank else _report_and_keep(folder),
         )
@@ -151,16 +165,17 @@ def _collect(images: DataIterator, wanted: NDArray[np.int64]) -> NDArray[np.uint
     return pixels
 
 
-def _report(history: list[Epoch], make_checkpoint: Callable[[], bytes]) -> None:
-    ray.train.report(asdict(history[-1]))
+def _report(told: Told) -> None:
+    ray.train.report(asdict(told.history[-1]))
 
 
-def _report_and_keep(folder: str) -> Callable[[list[Epoch], Callable[[], bytes]], None]:
-    def report(history: list[Epoch], make_checkpoint: Callable[[], bytes]) -> None:
+def _report_and_keep(folder: str) -> Callable[[Told], None]:
+    def report(told: Told) -> None:
         with tempfile.TemporaryDirectory() as local:
-            storage.write_bytes(os.path.join(local, CHECKPOINT), make_checkpoint())
-            ray.train.report(asdict(history[-1]), checkpoint=Checkpoint.from_directory(local))
-        write_history(folder, history)
+            storage.write_bytes(os.path.join(local, CHECKPOINT), told.make_checkpoint())
+            ray.train.report(asdict(told.history[-1]), checkpoint=Checkpoint.from_directory(local))
+        write_history(folder, told.history)
+        write_events(storage.join(folder, EVENTS), [asdict(epoch) for epoch in told.history], told.make_samples())
 
     return report
 

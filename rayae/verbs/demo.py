@@ -20,7 +20,7 @@ from rayae.verbs.score import score
 from rayae.verbs.train import train
 from rayae.verbs.verify import verify
 
-EPOCHS = 18
+EPOCHS = 8
 
 
 def demo(settings: DemoSettings) -> None:

@@ -51,7 +51,8 @@ def test_more_decoders_than_cpus_are_refused_with_the_sum(pictures: Path, bundle
 
 
 def test_decoding_waits_for_a_slow_scorer_and_nothing_spills(pictures: Path, tmp_path: Path) -> None:
-    large = ["preprocess.height=256", "preprocess.width=256", "network.base_width=8", "rule=none"]
+    small = ["task=copy", "network.base_width=8", "rule=none"]
+    large = ["preprocess.height=256", "preprocess.width=256", *small]
     asked = [f"images={pictures}", "labels=folder", f"out={tmp_path / 'bundle'}", "epochs=1", "placement=inline"]
     assert main(["train", *asked, *large]) == 0
     words = ["score", f"images={pictures}", f"bundle={tmp_path / 'bundle'}", f"out={tmp_path / 'run'}"]

@@ -1,13 +1,15 @@
 import warnings
 
+import numpy as np
 import pyarrow as pa
 import pytest
+import ray.data
 from ray.data import DataContext
 from ray.exceptions import RayTaskError
 
 from rayae.errors import ClusterError, ConfigError
 from rayae.loader import Loader
-from rayae.on_ray.images import decode_on_ray
+from rayae.on_ray.images import decode_on_ray, pixels_of
 from rayae.preprocess import Preprocess
 from rayae.reader import Reader
 from tests.on_ray import faulty
@@ -41,3 +43,10 @@ def test_ray_data_is_left_as_it_was() -> None:
         decode_on_ray(IMAGES, faulty_loader(faulty.RefusingLoader))
     assert DataContext.get_current() is context
     assert (context.enable_progress_bars, list(warnings.filters)) == before
+
+
+def test_the_pixels_of_some_images_come_in_the_order_that_is_asked_for() -> None:
+    rows = [{"image_id": number, "pixels": np.full((2, 3, 1), number, np.uint8)} for number in (5, 1, 9, 3, 7)]
+    found = pixels_of(ray.data.from_items(rows, override_num_blocks=3), np.array([9, 5, 3]))
+    assert (found.shape, found.dtype) == ((3, 2, 3, 1), np.uint8)
+    assert found[:, 0, 0, 0].tolist() == [9, 5, 3]

@@ -9,6 +9,7 @@ from rayae.bundle import Bundle
 from rayae.cli import main
 from rayae.errors import ClusterError
 from rayae.on_ray.train import REFUSAL, _collect
+from rayae.trial import Trial
 from tests.conftest import SMALL_TRAINING
 
 EPOCHS = 6
@@ -30,6 +31,9 @@ def test_two_workers_make_a_calibrated_bundle(trained: Path) -> None:
     assert bundle.training["images"] == {"calibration": 48, "train": 168, "validation": 24}
     assert bundle.threshold is not None
     assert bundle.threshold.n == 48
+    assert (bundle.detector["task"], bundle.network["kind"]) == ("repair", "unet")
+    assert bundle.training["trial"]["images"] == 24
+    assert bundle.primary_score == Trial(**bundle.training["trial"]).best
     assert bundle.calibration is not None
     assert np.all(np.diff(bundle.calibration) >= 0)
 
@@ -40,9 +44,13 @@ def test_each_epoch_is_a_json_line(trained: Path) -> None:
     assert lines == Bundle.open(str(trained)).training["history"]
 
 
-def test_two_workers_learn_what_one_process_learns(trained: Path, pictures: Path, tmp_path: Path) -> None:
-    assert train(pictures, tmp_path / "alone", "placement=inline", f"epochs={EPOCHS}") == 0
-    alone, both = (Bundle.open(str(uri)).training["history"][-1] for uri in (tmp_path / "alone", trained))
+def test_two_workers_learn_what_one_process_learns(pictures: Path, tmp_path: Path) -> None:
+    """Without what each worker draws for itself, defects and changes of the pictures."""
+    unchanged = [f"augment.{name}=0" for name in ("brightness", "contrast", "noise")]
+    words = ["task=copy", *unchanged, f"epochs={EPOCHS}"]
+    assert train(pictures, tmp_path / "alone", "placement=inline", *words) == 0
+    assert train(pictures, tmp_path / "both", "workers=2", *words) == 0
+    alone, both = (Bundle.open(str(tmp_path / name)).training["history"][-1] for name in ("alone", "both"))
     assert both["validation_loss"] == pytest.approx(alone["validation_loss"], rel=0.06)
 
 

@@ -7,23 +7,31 @@ import pyarrow as pa
 import torch
 from PIL import Image
 
-from rayae import autoencoder, bundle
+from rayae import bundle, detector
 from rayae.manifest import complete
+from rayae.networks import weights
+from rayae.networks.custom import CustomNetwork
 from rayae.preprocess import Preprocess
-from rayae.scores import SCORE_NAMES
+from rayae.scores import PICTURE_SCORES
 
 SIDE = 32
 GREY = Preprocess("grey", SIDE, SIDE)
 NETWORK = {"kind": "convolutional", "channels": 1, "height": SIDE, "width": SIDE, "base_width": 8, "latent": 4}
+DETECTOR = {"task": "copy", "head": None, "latent": None, "region": False, "standard": None}
 TRAINING = {"images": {"train": 1200, "validation": 7, "calibration": 9}, "best_epoch": 3, "epochs_done": 5}
 TRAINING_IMAGES = pa.table(
     {"uri": ["a.png"], "size_bytes": [1], "digest": ["00"], "group": ["g"], "split": ["train"]},
 )
 
 
+def detector_around(network):
+    """A detector without head and statistics around a network that gives pictures and no more."""
+    return detector.Detector(CustomNetwork(network, "tests:Network"), DETECTOR, SIDE, SIDE).eval()
+
+
 def small_weights(seed=0, network=NETWORK):
     torch.manual_seed(seed)
-    return autoencoder.save(autoencoder.build(network))
+    return weights.save(detector.build(network, DETECTOR))
 
 
 def small_bundle(folder, **changed):
@@ -31,8 +39,9 @@ def small_bundle(folder, **changed):
     parts = {
         "weights": small_weights(),
         "network": NETWORK,
+        "detector": DETECTOR,
         "preprocess": GREY,
-        "scores": SCORE_NAMES,
+        "scores": PICTURE_SCORES,
         "primary_score": "mse",
         "precision": "float32",
         "training": TRAINING,

@@ -14,9 +14,9 @@ from rayae import storage
 from rayae.bundle import BUNDLE, CARD, TRAINING, TRAINING_IMAGES, WEIGHTS, Bundle, bundle_id, calibrated, seal
 from rayae.errors import BundleError, ConfigError
 from rayae.preprocess import Preprocess
-from rayae.scores import SCORE_NAMES
+from rayae.scores import PICTURE_SCORES
 from rayae.threshold import conformal, fixed
-from tests.unit.small_things import GREY, NETWORK, small_bundle, small_weights
+from tests.unit.small_things import DETECTOR, GREY, NETWORK, small_bundle, small_weights
 from tests.unit.small_things import TRAINING as RECORD
 from tests.unit.small_things import TRAINING_IMAGES as IMAGES
 
@@ -69,7 +69,8 @@ def names(bundle):
 
 def test_what_goes_in_comes_out(bundle):
     opened = Bundle.open(bundle.uri)
-    assert (opened.network, opened.preprocess, opened.scores) == (NETWORK, GREY, SCORE_NAMES)
+    assert (opened.network, opened.preprocess, opened.scores) == (NETWORK, GREY, PICTURE_SCORES)
+    assert opened.detector == DETECTOR
     assert (opened.primary_score, opened.precision, opened.training) == ("mse", "float32", RECORD)
     assert opened.weights() == small_weights()
     assert opened.training_images().equals(IMAGES)
@@ -168,7 +169,7 @@ def test_a_cut_bundle_json_is_told(bundle, bytes_kept):
     assert refusal(bundle).startswith(f"{bundle.uri} cannot be opened: {uri} is not valid JSON (")
 
 
-@pytest.mark.parametrize("text", ["null", "[]", "[1]", "3", '"x"', "{}", "[" * 100_000, '{"schema_version": 1}'])
+@pytest.mark.parametrize("text", ["null", "[]", "[1]", "3", '"x"', "{}", "[" * 100_000, '{"schema_version": 2}'])
 def test_a_bundle_json_of_another_shape_is_told(bundle, text):
     storage.write_text(storage.join(bundle.uri, BUNDLE), text)
     assert refusal(bundle).startswith(f"{bundle.uri}: bundle.json is damaged (")
@@ -198,7 +199,8 @@ def test_files_are_verified_again_when_they_are_read(whole):
 @pytest.mark.parametrize(
     "changed",
     [{"primary_score": "mae"}, {"precision": "bf16"}, {"created": "yesterday"}, {"scores": ["mse"]}, {"author": "me"},
-     {"preprocess": GREY.to_dict() | {"height": 64}}, {"network": NETWORK | {"kind": "os.system"}}],
+     {"preprocess": GREY.to_dict() | {"height": 64}}, {"network": NETWORK | {"kind": "os.system"}},
+     {"detector": DETECTOR | {"task": "repair"}}],
 )  # fmt: skip
 def test_a_value_changed_by_hand_is_told(whole, changed):
     rewrite(whole, sealed=False, **changed)
@@ -237,11 +239,11 @@ def test_a_file_without_a_hash_is_refused(whole, name):
     assert refusal(whole) == f"{whole.uri}/bundle.json has no hash of {name}; take an undamaged copy of the bundle."
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None, [1]])
+@pytest.mark.parametrize("version", [0, 1, "2", None, [2]])
 def test_another_schema_version_is_refused(bundle, version):
     rewrite(bundle, schema_version=version)
     assert refusal(bundle) == (
-        f"{bundle.uri} has the schema version {version!r}, and this rayae reads 1; "
+        f"{bundle.uri} has the schema version {version!r}, and this rayae reads 2; "
         "open it with the version of rayae that wrote it, or train again."
     )
 
@@ -249,7 +251,9 @@ def test_another_schema_version_is_refused(bundle, version):
 @pytest.mark.parametrize(
     "changed",
     [{"preprocess": {"mode": "grey"}}, {"preprocess": GREY.to_dict() | {"mode": "cmyk"}}, {"preprocess": None},
-     {"preprocess": GREY.to_dict() | {"run": "code"}}, {"scores": None}, {"primary_score": "no score"}],
+     {"preprocess": GREY.to_dict() | {"run": "code"}}, {"scores": None}, {"primary_score": "no score"},
+     {"network": None}, {"network": ["unet"]}, {"detector": None}, {"detector": "copy"},
+     {"detector": [["task", "copy"]]}],
 )  # fmt: skip
 def test_values_that_no_version_writes_are_refused_even_with_right_hashes(bundle, changed):
     rewrite(bundle, **changed)
@@ -286,6 +290,7 @@ def test_the_id_depends_on_the_content_alone(bundle, tmp_path):
     [
         {"weights": small_weights(1)},
         {"network": NETWORK | {"latent": 5}},
+        {"detector": DETECTOR | {"latent": 4}},
         {"preprocess": Preprocess("grey", 32, 48)},
         {"preprocess": Preprocess("grey", 32, 32, exif="ignore")},
         {"preprocess": Preprocess("grey", 32, 32, max_pixels=1000)},
@@ -349,7 +354,9 @@ def test_the_card_says_what_is_true(whole):
     assert f"# Bundle {whole.bundle_id}\n" in text
     assert "- Input: grey, 32 x 32 pixels.\n" in text
     assert "- Trained on 1,200 normal images; 7 others chose the epoch, 3 of 5.\n" in text
-    assert f"- Scores: {', '.join(SCORE_NAMES)}; the primary score is mse. The network computes in float32.\n" in text
+    assert (
+        f"- Scores: {', '.join(PICTURE_SCORES)}; the primary score is mse. The network computes in float32.\n" in text
+    )
     assert f"- Threshold: mse above {threshold.cut:.6g} is an anomaly. {threshold.guarantee}\n" in text
 
 

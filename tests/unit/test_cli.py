@@ -88,7 +88,7 @@ def test_help_of_a_verb_shows_its_settings(verb: str, capsys: pytest.CaptureFixt
         (
             ["jobs/score.yaml"],
             "there is no verb 'jobs/score.yaml'; the verbs are"
-            " index, train, calibrate, score, verify, retry, status, compact, evaluate, report, submit, demo.",
+            " index, train, defects, calibrate, score, verify, retry, status, compact, evaluate, report, submit, demo.",
         ),
         (
             ["verify", "R", "--workers", "3"],

@@ -3,15 +3,19 @@
 import json
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
 from rayae import jsonlines, storage
+from rayae.epochs import Epoch
 from rayae.errors import StorageError, TrainingError
 from rayae.history import HEADER, METRICS, HistoryTable, read_history, shown_as_it_grows, write_history
-from rayae.training import Epoch
 
-EPOCHS = [Epoch(number, 0.5 / number, 0.6 / number, 1e-3, 1234.5, 2.25) for number in (1, 2, 3)]
+EPOCHS = [
+    Epoch(number, 0.5 / number, 0.6 / number, 0.02, 0.03, 1e-3, 1234.5, wait_seconds=0.25, seconds=2.25)
+    for number in (1, 2, 3)
+]
 
 
 def test_what_is_written_comes_back_and_each_epoch_is_a_json_line(tmp_path):
@@ -28,7 +32,7 @@ def test_before_the_first_epoch_there_is_none(tmp_path):
 
 def test_a_loss_that_is_no_number_is_never_written(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
-        write_history(str(tmp_path), [Epoch(1, float("nan"), 0.5, 1e-3, 1.0, 1.0)])
+        write_history(str(tmp_path), [replace(EPOCHS[0], train_loss=float("nan"))])
     assert storage.list_names(str(tmp_path)) == []
 
 

@@ -4,7 +4,7 @@ import io
 import numpy as np
 from PIL import Image as Pillow
 
-from rayae.pictures import INFERNO, LONGEST_SIDE, brightest, heat, photograph, small, small_peaks
+from rayae.pictures import INFERNO, LONGEST_SIDE, brightest, coloured, heat, photograph, small, small_peaks
 
 
 def opened(uri: str) -> Pillow.Image:
@@ -42,6 +42,11 @@ def test_errors_run_from_dark_to_bright() -> None:
         INFERNO[-1],
         INFERNO[0],
     ]
+
+
+def test_a_coloured_error_map_has_the_colours_of_its_picture() -> None:
+    error_map = np.random.default_rng(0).random((3, 4))
+    assert (coloured(error_map, 0.7) == np.asarray(opened(heat(error_map, 0.7)).convert("RGB"))).all()
 
 
 def test_the_scale_has_a_top_whatever_the_errors() -> None:

@@ -8,18 +8,35 @@ import pytest
 import torch
 from torch import nn
 
+from rayae import detector
 from rayae.errors import BundleError
+from rayae.networks import weights
 from rayae.results import PIXEL_STATISTICS
-from rayae.scorer import Scorer, default_micro_batch, is_out_of_memory
-from rayae.scores import SCORE_NAMES
-from tests.unit.small_things import NETWORK, pictures, small_bundle
+from rayae.scorer import Scorer, default_micro_batch, is_out_of_memory, refuse_unloadable
+from rayae.scores import COMBINED, PICTURE_SCORES, SCORE_NAMES
+from rayae.trial import try_out
+from tests.unit.small_things import DETECTOR, NETWORK, detector_around, pictures, small_bundle
 
 MARK = 255
+IS_INSIDE = np.arange(32 * 32).reshape(32, 32) < 16 * 32
 NOT_FINITE = "The network gave a score that is not a finite number for this picture."
 
 
-def scorer_of(network, micro_batch=8, names=(*SCORE_NAMES, *PIXEL_STATISTICS)):
-    return Scorer(network, names, torch.device("cpu"), "float32", micro_batch)
+def scorer_of(network, micro_batch=8, names=(*PICTURE_SCORES, *PIXEL_STATISTICS)):
+    return Scorer(detector_around(network), names, torch.device("cpu"), "float32", micro_batch)
+
+
+def whole_bundle(folder, task="repair"):
+    """A bundle of a detector with random weights, a head, statistics and a region, the upper half."""
+    torch.manual_seed(0)
+    head = {"channels": 1, "base_width": 8}
+    model = detector.build(NETWORK, DETECTOR | {"task": task, "head": head, "region": True})
+    model.look_at(torch.from_numpy(np.uint8(255 * IS_INSIDE)))
+    generator = torch.Generator().manual_seed(0)
+    try_out(model, pictures(20, 1), pictures(10, 2), batch=8, precision="float32", generator=generator)
+    names = model.score_names()
+    assert names == SCORE_NAMES
+    return small_bundle(folder, weights=weights.save(model), detector=model.spec(), scores=names)
 
 
 def marked(count, *rows):
@@ -139,7 +156,7 @@ def test_memory_that_runs_out_halves_the_micro_batch_for_good(error):
     assert blamed == {}
     assert scorer.micro_batch == 2
     assert network.batches == [16, 8, 4, *[2] * 10]
-    assert all((scores[name] == 0).all() for name in SCORE_NAMES)
+    assert all((scores[name] == 0).all() for name in PICTURE_SCORES)
     network.batches.clear()
     scorer.score(marked(5))
     assert network.batches == [2, 2, 2]  # the last of them is filled up
@@ -230,9 +247,32 @@ def test_scores_do_not_depend_on_the_micro_batch(tmp_path):
     whole, _ = Scorer.open(bundle, 32).score(pixels)
     for micro_batch in (1, 2, 7):
         parts, _ = Scorer.open(bundle, micro_batch).score(pixels)
-        assert list(parts) == [*SCORE_NAMES, *PIXEL_STATISTICS]
+        assert list(parts) == [*PICTURE_SCORES, *PIXEL_STATISTICS]
         for name, values in parts.items():
             np.testing.assert_allclose(values, whole[name], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("task", ["inpaint", "repair"])
+def test_all_scores_of_a_whole_detector_do_not_depend_on_the_micro_batch(tmp_path, task):
+    bundle, pixels = whole_bundle(tmp_path / "bundle", task), pictures(9)
+    whole, blamed = Scorer.open(bundle, 9).score(pixels)
+    assert blamed == {}
+    for micro_batch in (1, 4):
+        parts, _ = Scorer.open(bundle, micro_batch).score(pixels)
+        assert list(parts) == [*bundle.scores, *PIXEL_STATISTICS]
+        for name, values in parts.items():
+            slack = 1e-4 if name == COMBINED else 1e-5  # what is divided by the small spread of random weights
+            np.testing.assert_allclose(values, whole[name], atol=slack, rtol=slack)
+
+
+def test_what_lies_outside_the_region_is_no_error_of_a_picture(tmp_path):
+    bundle, pixels = whole_bundle(tmp_path / "bundle"), pictures(3)
+    scorer = Scorer.open(bundle)
+    assert scorer.detector.region is not None
+    made, maps = scorer.reconstruct(pixels)
+    assert not maps[:, ~IS_INSIDE].any()
+    assert (maps[:, IS_INSIDE] > 0).all()
+    assert made.shape == pixels.shape
 
 
 def test_the_scores_of_the_bundle_are_measured_and_then_its_pixels(tmp_path):
@@ -258,7 +298,7 @@ def test_what_needs_no_model_is_that_of_the_pixels_and_not_of_the_reconstruction
 def test_bf16_is_near_float32(tmp_path):
     exact, _ = Scorer.open(small_bundle(tmp_path / "a")).score(pictures(4))
     rough, _ = Scorer.open(small_bundle(tmp_path / "b", precision="bf16")).score(pictures(4))
-    for name in SCORE_NAMES:
+    for name in PICTURE_SCORES:
         np.testing.assert_allclose(rough[name], exact[name], rtol=0.05)
     for name in PIXEL_STATISTICS:
         np.testing.assert_array_equal(rough[name], exact[name])
@@ -276,9 +316,19 @@ def test_a_network_for_other_pictures_than_the_preprocess_gives_is_refused(tmp_p
 
 def test_a_score_that_this_version_cannot_measure_is_refused(tmp_path):
     bundle = small_bundle(tmp_path / "bundle", scores=("mse", "lpips"))
-    words = f"{bundle.uri} has the score 'lpips'; this rayae can measure mse, mae, mse_worst1, ssim_error."
+    words = f"{bundle.uri} has the score 'lpips'; its detector can measure {', '.join(PICTURE_SCORES)}."
     with pytest.raises(BundleError, match=f"^{re.escape(words)}$"):
         Scorer.open(bundle)
+
+
+@pytest.mark.parametrize(
+    "changed", [{"task": "paint"}, {"author": "me"}, {"latent": 5}, {"standard": {"names": ["mse"]}}], ids=str
+)
+def test_a_detector_that_cannot_be_built_is_refused_before_a_device_is_asked_for(tmp_path, changed):
+    bundle = small_bundle(tmp_path / "bundle", detector=DETECTOR | changed)
+    for refuse in (refuse_unloadable, Scorer.open):
+        with pytest.raises(BundleError, match=r"^the (detector|weights) .*\.$"):
+            refuse(bundle)
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,24 @@ import torch
 from scipy.ndimage import gaussian_filter
 from skimage.metrics import structural_similarity
 
+from rayae.errors import ConfigError
 from rayae.results import PIXEL_STATISTICS
-from rayae.scores import SCORE_NAMES, describe, error_map, measure, smooth, ssim_error, worst_share
+from rayae.scores import (
+    HEAD_SCORES,
+    LATENT_SCORES,
+    PICTURE_SCORES,
+    SCORE_NAMES,
+    Gaussian,
+    Region,
+    Standard,
+    describe,
+    error_map,
+    measure,
+    smooth,
+    ssim_error,
+    structure_errors,
+    worst_share,
+)
 
 SHAPE = (48, 64)
 
@@ -72,6 +88,16 @@ def test_ssim_is_that_of_scikit_image(a, b):
 def test_a_small_ssim_error_has_four_good_digits(a, b):
     """Printed as in the paper, float32 gives a flat bright picture 4e-4 too much, more than a good one has."""
     assert measured(a, b)["ssim_error"] == pytest.approx(1 - skimage_ssim(a, b), rel=1e-4, abs=1e-9)
+
+
+@pairs
+def test_the_worst_hundredth_of_ssim_is_that_of_scikit_image_smoothed_by_scipy(a, b):
+    a, b = np.float32(a).astype(np.float64), np.float32(b).astype(np.float64)
+    exact = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1.0, "full": True}
+    _, similar = structural_similarity(a, b, channel_axis=0, **exact)
+    smoothed = gaussian_filter(1 - similar.mean(0)[5:-5, 5:-5], 2.0, mode="mirror", radius=6)
+    worst = np.sort(smoothed.ravel())[-21:].mean()  # 21 is 1 % of 38 x 54, rounded up
+    assert measured(a, b)["ssim_worst1"] == pytest.approx(worst, rel=1e-4, abs=1e-6)
 
 
 @pairs
@@ -150,11 +176,69 @@ def test_no_pictures_are_described_by_nothing():
     assert all(values.shape == (0,) for values in describe(torch.empty(0, 32, 32, 1, dtype=torch.uint8)).values())
 
 
+def everything(count=5, seed=0):
+    """All that scores are measured of, and what all of them need."""
+    generator = torch.Generator().manual_seed(seed)
+    a, b = torch.rand(count, 3, 32, 48, generator=generator), torch.rand(count, 3, 32, 48, generator=generator)
+    latents = np.random.default_rng(seed).normal(size=(99, 4))
+    given = {
+        "head": torch.randn(count, 1, 16, 24, generator=generator),
+        "latent": torch.randn(count, 4, generator=generator),
+        "gaussian": Gaussian.fit(latents),
+        "standard": Standard(
+            ("mse", "head_max", "latent_distance"), (-2.0, 1.0, 0.5), (0.5, 2.0, 1.5), (True, False, False)
+        ),
+    }
+    return a, b, given
+
+
 def test_there_is_one_float32_a_score_and_picture():
-    a, b = torch.rand(5, 3, 32, 48), torch.rand(5, 3, 32, 48)
-    found = measure(a, b)
+    a, b, given = everything()
+    found = measure(a, b, **given)
     assert tuple(found) == SCORE_NAMES
     assert all(values.shape == (5,) and values.dtype == torch.float32 for values in found.values())
+
+
+def test_what_would_need_something_that_is_not_given_is_left_out():
+    a, b, given = everything()
+    head, latent, gaussian, standard = given.values()
+    assert tuple(measure(a, b)) == PICTURE_SCORES
+    assert tuple(measure(a, b, head=head)) == (*PICTURE_SCORES, *HEAD_SCORES)
+    assert tuple(measure(a, b, latent=latent)) == tuple(measure(a, b, gaussian=gaussian)) == PICTURE_SCORES
+    assert tuple(measure(a, b, latent=latent, gaussian=gaussian)) == (*PICTURE_SCORES, *LATENT_SCORES)
+    assert tuple(measure(a, b, head=head, standard=standard)) == (*PICTURE_SCORES, *HEAD_SCORES)
+
+
+@pytest.mark.parametrize("name", SCORE_NAMES)
+def test_a_score_is_the_same_when_it_alone_is_asked_for(name):
+    a, b, given = everything()
+    alone = measure(a, b, **given, names=(name,))
+    assert list(alone) == [name]
+    assert alone[name].equal(measure(a, b, **given)[name])
+
+
+def test_a_name_that_is_no_scores_is_refused():
+    with pytest.raises(ConfigError, match=r"^There is no score 'lpips'; choose from mse, mae, .*, combined\.$"):
+        measure(torch.rand(1, 1, 32, 32), torch.rand(1, 1, 32, 32), names=("mse", "lpips"))
+
+
+@pytest.mark.parametrize("in_region", [False, True])
+def test_all_scores_of_a_picture_are_its_own(in_region):
+    a, b, given = everything(9)
+    given["region"] = Region.of(torch.rand(32, 48)) if in_region else None
+    together = measure(a, b, **given)
+    for row in range(9):
+        one = given | {"head": given["head"][row : row + 1], "latent": given["latent"][row : row + 1]}
+        for name, value in measure(a[row : row + 1], b[row : row + 1], **one).items():
+            assert value.item() == pytest.approx(together[name][row].item(), abs=2e-6), name
+
+
+def test_bf16_around_them_reaches_none_of_the_scores():
+    a, b, given = everything()
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = measure(a, b, **given)
+    for name, values in measure(a, b, **given).items():
+        torch.testing.assert_close(inside[name], values, atol=1e-7, rtol=0)
 
 
 def test_scores_are_not_clamped():
@@ -176,14 +260,6 @@ def test_scores_do_not_depend_on_the_other_pictures_of_the_batch_or_on_the_layou
         torch.testing.assert_close(values, alone, atol=1e-6, rtol=0)
 
 
-def test_bf16_around_them_does_not_reach_the_scores():
-    a, b = torch.rand(1, 1, 32, 32), torch.rand(1, 1, 32, 32)
-    with torch.autocast("cpu", torch.bfloat16):
-        inside = measure(a, b)
-    for name, values in measure(a, b).items():
-        torch.testing.assert_close(inside[name], values, atol=1e-7, rtol=0)
-
-
 def test_a_nan_in_one_picture_stays_in_its_row():
     a, b = torch.rand(3, 1, 32, 32), torch.rand(3, 1, 32, 32)
     b[1, 0, 5, 5] = torch.nan
@@ -197,3 +273,9 @@ def test_the_ssim_error_can_be_trained_on_where_pictures_are_equal_or_flat():
         ssim_error(a, b).mean().backward()
         assert b.grad.isfinite().all()
         assert b.grad.abs().max() < 1e-4
+
+
+def test_the_gradient_of_the_ssim_error_is_that_of_finite_differences():
+    torch.manual_seed(0)
+    a, b = torch.rand(2, 2, 13, 14).double(), torch.rand(2, 2, 13, 14).double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda made: structure_errors(a, made), b)

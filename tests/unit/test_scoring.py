@@ -17,7 +17,7 @@ from rayae.reader import Reader
 from rayae.results import Status
 from rayae.run import IN_HAND, MANIFEST, read_chunk, short_hash
 from rayae.scorer import Scorer
-from rayae.scores import SCORE_NAMES
+from rayae.scores import PICTURE_SCORES
 from rayae.scoring import ChunkReader, ChunkScorer, FailureBudget, ScoringPlan, follow, score_inline
 from rayae.settings import RunnerSettings
 from rayae.threshold import conformal
@@ -80,7 +80,7 @@ def test_every_image_has_its_row(run_and_plan, bundle, images):
     for row in rows:
         scored = row["status"] == "scored"
         assert (row["error"] is None) == scored
-        for name in (*SCORE_NAMES, "score", "p_value", "is_anomaly"):
+        for name in (*PICTURE_SCORES, "score", "p_value", "is_anomaly"):
             assert (row[name] is not None) == scored
         assert (row["bundle_id"], row["threshold_id"]) == (bundle.bundle_id, bundle.threshold.id)
 
@@ -148,8 +148,8 @@ def test_the_rows_do_not_depend_on_chunks_micro_batch_or_threads(tmp_path, bundl
         list(score_inline(replace(plan, micro_batch=micro_batch, threads=threads), run, run.chunks))
         found.append(run.results())
     for other in found[1:]:
-        assert other.drop_columns([*SCORE_NAMES, "score"]).equals(found[0].drop_columns([*SCORE_NAMES, "score"]))
-        for name in SCORE_NAMES:
+        assert other.drop_columns([*PICTURE_SCORES, "score"]).equals(found[0].drop_columns([*PICTURE_SCORES, "score"]))
+        for name in PICTURE_SCORES:
             np.testing.assert_allclose(other[name].to_numpy(), found[0][name].to_numpy(), atol=1e-6, rtol=0)
 
 
@@ -162,7 +162,7 @@ def test_a_chunk_without_a_single_readable_image_is_written(tmp_path, bundle):
 def test_an_image_on_which_the_network_fails_is_a_model_error(run_and_plan):
     run, plan = run_and_plan
     worker = ChunkScorer(plan)
-    network, marked = worker.scorer.network, pictures(10)[1].transpose(2, 0, 1)
+    network, marked = worker.scorer.detector.network, pictures(10)[1].transpose(2, 0, 1)
 
     class FailsOnOne(nn.Module):
         def forward(self, images):
@@ -170,7 +170,7 @@ def test_an_image_on_which_the_network_fails_is_a_model_error(run_and_plan):
                 raise RuntimeError("a bad picture")
             return network(images)
 
-    worker.scorer.network = FailsOnOne()
+    worker.scorer.detector.network = FailsOnOne()
     summary = worker(run.chunks[0])
     assert summary.by_status == {"scored": 2, "model_error": 1, "truncated": 1}
     row = rows_of(run)[1]
@@ -187,7 +187,7 @@ def test_when_the_model_breaks_no_file_is_written_and_no_thread_stays(run_and_pl
         def forward(self, made):
             raise AttributeError
 
-    worker.scorer.network = Bug()
+    worker.scorer.detector.network = Bug()
     with pytest.raises(AttributeError):
         worker(run.chunks[0])
     assert storage.list_names(storage.join(run.uri, "chunks")) == []

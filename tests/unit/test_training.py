@@ -14,25 +14,37 @@ import pytest
 import safetensors.torch
 import torch
 
-from rayae import autoencoder
-from rayae.errors import TrainingError
-from rayae.training import Epoch, TrainingPlan, fit, learning_rate, result_of
-from tests.unit.small_things import NETWORK, pictures
+from rayae import detector
+from rayae.augmentation import Augmentation
+from rayae.checkpoints import reached
+from rayae.epochs import Epoch
+from rayae.errors import ConfigError, TrainingError
+from rayae.losses import Weights, reconstruction_loss
+from rayae.pixels import as_images
+from rayae.scores import HEAD_SCORES, Region
+from rayae.training import TrainingPlan, fit, learning_rate, resolved_precision
+from rayae.trial import TO_COMBINE
+from tests.unit.small_things import DETECTOR, NETWORK, pictures
 
 CPU = torch.device("cpu")
 TRAIN, HELD_OUT = pictures(24), pictures(6, seed=1)
 PLAN = TrainingPlan(
     network=NETWORK,
+    detector=DETECTOR,
     epochs=4,
     batch_size=8,
+    accumulation=1,
     patience=10,
     seed=0,
     precision="float32",
     learning_rate=3e-3,
     weight_decay=1e-4,
     gradient_clip=1.0,
-    ssim_weight=0.5,
+    loss=Weights(l2=0.5, ssim=0.5),
+    head_weight=1.0,
+    augmentation=Augmentation(),
 )
+END = "end"
 
 
 def plan(**changed):
@@ -44,14 +56,23 @@ def train(a_plan, pixels=TRAIN, held_out=HELD_OUT, **more):
 
 
 def train_and_keep(a_plan, **more):
-    """The result, and the checkpoint of each epoch."""
-    kept = []
-    result = train(a_plan, after_epoch=lambda history, make: kept.append((len(history), make())), **more)
-    return result, dict(kept)
+    """The progress, and the checkpoint of each epoch and of the end."""
+    kept = {}
+
+    def keep(told):
+        checkpoint = told.make_checkpoint()
+        kept[len(told.history) if reached(checkpoint).outcome is None else END] = checkpoint
+
+    progress = train(a_plan, after_epoch=keep, **more)
+    return progress, kept
 
 
-def losses(result):
-    return [(epoch.epoch, epoch.train_loss, epoch.validation_loss, epoch.learning_rate) for epoch in result.history]
+def losses(progress):
+    return [(epoch.epoch, epoch.train_loss, epoch.validation_loss, epoch.learning_rate) for epoch in progress.history]
+
+
+def weights_in(checkpoint):
+    return torch.load(io.BytesIO(checkpoint), weights_only=True)["model"]
 
 
 def refusal(*arguments, **more):
@@ -66,48 +87,68 @@ def undisturbed():
 
 
 def test_it_learns_a_few_pictures_by_heart():
-    result = train(plan(epochs=40, learning_rate=1e-2, ssim_weight=0.0), TRAIN[:4], TRAIN[:4])
+    progress = train(plan(epochs=40, learning_rate=1e-2, loss=Weights(l2=1.0)), TRAIN[:4], TRAIN[:4])
     mean_picture = ((TRAIN[:4] - TRAIN[:4].mean(0)) / 255.0).__pow__(2).mean()
-    assert result.history[-1].validation_loss < mean_picture / 4
-    assert result.history[-1].train_loss < result.history[0].train_loss / 10
+    assert progress.history[-1].validation_loss < mean_picture / 4
+    assert progress.history[-1].train_loss < progress.history[0].train_loss / 10
 
 
 def test_each_epoch_is_told(undisturbed):
-    result, _ = undisturbed["float32"]
-    assert [epoch.epoch for epoch in result.history] == [1, 2, 3, 4]
-    assert all(epoch.seconds > 0 and epoch.images_per_second > 0 for epoch in result.history)
-    assert all(math.isfinite(epoch.train_loss + epoch.validation_loss) for epoch in result.history)
+    progress, _ = undisturbed["float32"]
+    assert [epoch.epoch for epoch in progress.history] == [1, 2, 3, 4]
+    assert all(epoch.seconds > 0 and epoch.images_per_second > 0 for epoch in progress.history)
+    assert all(0 <= epoch.wait_seconds <= epoch.seconds + 0.02 for epoch in progress.history)  # rounded
+    assert all(math.isfinite(value) for epoch in progress.history for value in asdict(epoch).values())
+
+
+def test_it_is_told_once_an_epoch_and_once_more_at_the_end():
+    told = []
+    train(PLAN, after_epoch=lambda one: told.append((len(one.history), reached(one.make_checkpoint()).outcome is None)))
+    assert told == [(1, True), (2, True), (3, True), (4, True), (4, False)]
 
 
 def test_the_weights_that_come_back_are_those_of_the_best_epoch(undisturbed):
-    _, checkpoints = undisturbed["float32"]
-    for result in map(result_of, checkpoints.values()):
-        best = min(result.history, key=lambda epoch: epoch.validation_loss)
-        state = torch.load(io.BytesIO(checkpoints[best.epoch]), weights_only=True)["network"]
-        weights = safetensors.torch.load(result.weights)
-        assert result.best_epoch == best.epoch
-        assert all(torch.equal(weights[name], value) for name, value in state.items())
+    whole, checkpoints = undisturbed["float32"]
+    for number, checkpoint in checkpoints.items():
+        progress = reached(checkpoint)
+        best = min(progress.history, key=lambda epoch: epoch.validation_loss)
+        assert progress.best_epoch == best.epoch
+        assert progress.best_loss == best.validation_loss
+        found = safetensors.torch.load(progress.best if number != END else whole.outcome.weights)
+        assert all(torch.equal(found[name], value) for name, value in weights_in(checkpoints[best.epoch]).items())
+
+
+def test_the_outcome_is_a_detector_that_measures_what_its_spec_says(undisturbed):
+    outcome = undisturbed["float32"][0].outcome
+    model = detector.load(NETWORK, outcome.detector, outcome.weights).eval()
+    assert model.spec() == outcome.detector
+    assert (outcome.detector["latent"], outcome.precision) == (NETWORK["latent"], "float32")
+    images = as_images(torch.from_numpy(HELD_OUT))
+    with torch.inference_mode():
+        found = model.measure(images, model.look(images), model.score_names())
+    assert set(found) == set(model.score_names()) == set(outcome.trial["auroc"])
+    assert all(values.isfinite().all() for values in found.values())
+    assert outcome.trial["images"] == len(HELD_OUT)
 
 
 def test_the_held_out_loss_is_that_of_the_network_on_these_pictures(undisturbed):
-    from rayae.losses import reconstruction_loss
-    from rayae.scorer import as_images
-
-    result, _ = undisturbed["float32"]
-    images = as_images(torch.from_numpy(HELD_OUT))
+    progress, _ = undisturbed["float32"]
+    images, outcome = as_images(torch.from_numpy(HELD_OUT)), progress.outcome
     with torch.inference_mode():
-        made = autoencoder.load(NETWORK, result.weights)(images)
-    wanted = reconstruction_loss(images, made, 0.5).item()
-    assert result.history[result.best_epoch - 1].validation_loss == pytest.approx(wanted, abs=1e-6)
+        made = detector.load(NETWORK, outcome.detector, outcome.weights).eval()(images).pictures
+    wanted = reconstruction_loss(images, made, Weights(l2=0.5, ssim=0.5)).item()
+    epoch = progress.history[progress.best_epoch - 1]
+    assert epoch.validation_loss == pytest.approx(wanted, abs=1e-6)
+    assert epoch.validation_error == pytest.approx((made - images).square().mean().item(), abs=1e-6)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_the_same_seed_gives_the_same_weights_and_another_others(undisturbed, precision):
     first, _ = undisturbed[precision]
     again = train(plan(precision=precision))
-    assert again.weights == first.weights
+    assert again.outcome == first.outcome
     assert losses(again) == losses(first)
-    assert train(plan(precision=precision, seed=1)).weights != first.weights
+    assert train(plan(precision=precision, seed=1)).best != first.best
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
@@ -116,24 +157,25 @@ def test_resumed_from_any_epoch_it_ends_with_exactly_the_same_weights(undisturbe
     whole, checkpoints = undisturbed[precision]
     torch.rand(7)  # what else happened to the generator in between must not matter
     resumed, later = train_and_keep(plan(precision=precision), checkpoint=checkpoints[epochs_done])
-    assert resumed.weights == whole.weights
+    assert resumed.outcome == whole.outcome
     assert losses(resumed) == losses(whole)
-    assert list(later) == list(range(epochs_done + 1, 5))
-    ends = [torch.load(io.BytesIO(kept[4]), weights_only=True)["network"] for kept in (later, checkpoints)]
+    assert list(later) == [*range(epochs_done + 1, 5), END]
+    ends = [weights_in(kept[4]) for kept in (later, checkpoints)]
     assert all(torch.equal(value, ends[1][name]) for name, value in ends[0].items())
 
 
-def test_resumed_after_the_last_epoch_it_does_nothing_and_gives_the_result(undisturbed):
+def test_resumed_between_the_last_epoch_and_the_end_it_does_the_end_alone(undisturbed):
     whole, checkpoints = undisturbed["float32"]
     resumed, later = train_and_keep(PLAN, checkpoint=checkpoints[4])
+    assert list(later) == [END]
+    assert resumed == whole
+
+
+def test_resumed_after_the_end_it_does_nothing_and_gives_the_outcome(undisturbed):
+    whole, checkpoints = undisturbed["float32"]
+    resumed, later = train_and_keep(PLAN, checkpoint=checkpoints[END])
     assert later == {}
-    assert resumed == whole == result_of(checkpoints[4])
-
-
-def test_a_checkpoint_loads_without_running_code(undisturbed):
-    for checkpoint in undisturbed["bf16"][1].values():
-        state = torch.load(io.BytesIO(checkpoint), weights_only=True)
-        assert set(state) == {"network", "optimizer", "progress"}
+    assert resumed == whole == reached(checkpoints[END])
 
 
 def test_a_checkpoint_that_runs_code_is_refused(tmp_path):
@@ -142,7 +184,7 @@ def test_a_checkpoint_that_runs_code_is_refused(tmp_path):
             return Path.touch, (tmp_path / "ran",)
 
     hostile = io.BytesIO()
-    torch.save({"network": Hostile()}, hostile)
+    torch.save({"model": Hostile()}, hostile)
     with pytest.raises(TrainingError, match="the checkpoint to go on from is damaged"):
         train(PLAN, checkpoint=hostile.getvalue())
     assert not (tmp_path / "ran").exists()
@@ -152,26 +194,36 @@ def test_a_checkpoint_of_another_network_is_refused(undisturbed):
     _, checkpoints = undisturbed["float32"]
     assert refusal(plan(network=NETWORK | {"latent": 5}), checkpoint=checkpoints[1]) == (
         "the checkpoint to go on from is of another network (Error(s) in loading state_dict for "
-        "ConvolutionalAutoencoder); give the training a new `out=`."
+        "Detector); give the training a new `out=`."
     )
 
 
 def test_it_stops_when_the_held_out_loss_has_not_fallen_for_so_many_epochs():
-    result = train(plan(epochs=50, patience=3, learning_rate=1e-9, weight_decay=0.0))
-    found = [epoch.validation_loss for epoch in result.history]
+    progress = train(plan(epochs=50, patience=3, learning_rate=1e-9, weight_decay=0.0))
+    found = [epoch.validation_loss for epoch in progress.history]
     assert len(found) < 50
-    assert result.best_epoch == len(found) - 3
-    assert min(found) == found[result.best_epoch - 1]
+    assert progress.best_epoch == len(found) - 3
+    assert min(found) == found[progress.best_epoch - 1]
     assert all(loss >= min(found) for loss in found[-3:])
 
 
 def test_an_early_stop_is_the_same_after_a_resume():
     stopping = plan(epochs=50, patience=2, learning_rate=1e-9, weight_decay=0.0)
     whole, checkpoints = train_and_keep(stopping)
-    for epochs_done in (1, whole.best_epoch + 1, len(checkpoints)):
+    for epochs_done in (1, whole.best_epoch + 1, len(whole.history), END):
         resumed = train(stopping, checkpoint=checkpoints[epochs_done])
         assert losses(resumed) == losses(whole)
         assert resumed.best_epoch == whole.best_epoch
+
+
+def test_after_an_early_stop_the_outcome_has_the_weights_of_the_best_epoch_and_not_of_the_last():
+    dark = TRAIN // 4
+    progress, checkpoints = train_and_keep(plan(patience=2), pixels=dark, held_out=255 - dark[:4])
+    best, last = (weights_in(checkpoints[epoch]) for epoch in (progress.best_epoch, len(progress.history)))
+    assert progress.best_epoch == len(progress.history) - 2
+    found = safetensors.torch.load(progress.outcome.weights)
+    assert all(torch.equal(found[name], value) for name, value in best.items())
+    assert not all(torch.equal(found[name], value) for name, value in last.items())
 
 
 @pytest.mark.parametrize("rate", [1e30, float("inf")])
@@ -185,8 +237,8 @@ def test_a_loss_that_is_no_number_stops_the_training_with_a_sentence(rate):
 
 
 def test_fewer_images_than_a_batch_are_one_step():
-    result = train(plan(batch_size=64), TRAIN[:5])
-    assert [epoch.learning_rate for epoch in result.history] == [learning_rate(PLAN, done / 4) for done in range(4)]
+    progress = train(plan(batch_size=64), TRAIN[:5])
+    assert [epoch.learning_rate for epoch in progress.history] == [learning_rate(PLAN, done / 4) for done in range(4)]
 
 
 def test_one_image_is_enough_to_run():
@@ -194,8 +246,9 @@ def test_one_image_is_enough_to_run():
 
 
 def test_images_over_the_last_whole_batch_sit_out_an_epoch_but_not_always_the_same():
-    few = [train(plan(epochs=epochs, seed=0), TRAIN[:9]).history[-1].train_loss for epochs in (1, 2)]
-    assert few[0] != few[1]
+    rate = plan(epochs=2, learning_rate=1e-12)
+    first, second = (epoch.train_loss for epoch in train(rate, TRAIN[:9]).history)
+    assert first != pytest.approx(second, rel=1e-3)
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, 6, 100])
@@ -237,12 +290,12 @@ def test_the_learning_rate_that_is_told_is_that_of_the_last_step():
 
 
 def test_the_loss_is_fetched_from_the_device_once_an_epoch_and_not_each_step(monkeypatch):
-    fetched = []
+    fetched, marks = [], []
     tolist = torch.Tensor.tolist
     monkeypatch.setattr(torch.Tensor, "tolist", lambda values: fetched.append(values.shape) or tolist(values))
     monkeypatch.setattr(torch.Tensor, "__float__", lambda values: pytest.fail("a step waits for the device"))
-    train(plan(epochs=2, batch_size=2))
-    assert len(fetched) == 2 + 2 * 2
+    train(plan(epochs=2, batch_size=2), after_epoch=lambda told: marks.append(len(fetched)))
+    assert marks[:2] == [2 + 3, 2 + 3 * 2]  # the shares; then an epoch's steps, held-out pictures and those trained on
 
 
 def test_pixels_are_not_changed_by_training():
@@ -257,6 +310,48 @@ def test_a_colour_picture_that_is_not_square_can_be_learnt():
     assert len(train(plan(network=network, precision="bf16"), pixels, pixels).history) == 4
 
 
+@pytest.mark.parametrize("batch_size", [8, 7])
+def test_a_batch_in_parts_teaches_what_it_teaches_whole(batch_size):
+    whole, parts = (train(plan(accumulation=count, batch_size=batch_size, epochs=2)) for count in (1, 4))
+    assert losses(parts) == [pytest.approx(one, rel=1e-4) for one in losses(whole)]
+    weights = safetensors.torch.load(whole.best)
+    for name, value in safetensors.torch.load(parts.best).items():
+        torch.testing.assert_close(value, weights[name], atol=2e-4, rtol=1e-3)
+
+
+def test_more_parts_than_images_are_parts_of_one_image():
+    asked = plan(batch_size=2, epochs=1)
+    assert losses(train(replace(asked, accumulation=64))) == losses(train(replace(asked, accumulation=2)))
+
+
+def test_automatic_precision_is_bf16_where_the_device_multiplies_in_it(monkeypatch):
+    for multiplies, precision in ((True, "bf16"), (False, "float32")):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda found=multiplies: found)
+        assert resolved_precision("auto", CPU) == precision
+        assert [resolved_precision(asked, CPU) for asked in ("bf16", "float32")] == ["bf16", "float32"]
+        assert train(plan(precision="auto", epochs=1)).outcome.precision == precision
+
+
+def test_a_region_that_is_no_region_is_refused():
+    with pytest.raises(ConfigError, match=r"^A region has one weight a pixel"):
+        train(plan(detector=DETECTOR | {"region": True}), region=np.zeros((32, 32), np.uint8))
+
+
+def test_in_a_region_the_loss_is_that_of_the_region():
+    region = np.zeros((32, 32), np.uint8)
+    region[4:28, 4:28] = 255
+    region[4, 4:28] = 51
+    progress = train(plan(detector=DETECTOR | {"region": True}), region=region)
+    model = detector.load(NETWORK, progress.outcome.detector, progress.outcome.weights).eval()
+    assert torch.equal(model.region_weights, torch.from_numpy(region))
+    images, weights = as_images(torch.from_numpy(HELD_OUT)), torch.from_numpy(region) / 255
+    with torch.inference_mode():
+        made = model(images).pictures
+    wanted = reconstruction_loss(images, made, PLAN.loss, region=Region.of(weights)).item()
+    assert progress.best_loss == pytest.approx(wanted, abs=1e-6)
+    assert wanted != pytest.approx(reconstruction_loss(images, made, PLAN.loss).item(), rel=1e-3)
+
+
 WORKER = """
 import pickle, sys
 import torch, torch.distributed as dist
@@ -269,7 +364,7 @@ for plan, train, held_out in jobs:
     kept = []
     try:
         result = fit(plan, train[rank], held_out[rank], device=torch.device("cpu"),
-                     after_epoch=lambda history, make: kept.append(make()))
+                     after_epoch=lambda told: kept.append(told.make_checkpoint()))
     except RayaeError as error:
         result = str(error)
     found.append((result, kept))
@@ -277,12 +372,19 @@ open(f"{place}/{rank}", "wb").write(pickle.dumps(found))
 dist.destroy_process_group()
 """
 SEVEN = pictures(7, seed=1)
+UNET = {"kind": "unet", "channels": 1, "height": 32, "width": 32, "base_width": 8}
+REPAIR = {"task": "repair", "head": {"channels": 1, "base_width": 8}}
 JOBS = {
-    "shared": (plan(batch_size=24, ssim_weight=0.0), (TRAIN[0::2], TRAIN[1::2]), (SEVEN[0::2], SEVEN[1::2])),
+    "shared": (plan(batch_size=24, loss=Weights(l2=1.0)), (TRAIN[0::2], TRAIN[1::2]), (SEVEN[0::2], SEVEN[1::2])),
     "stopping": (
         plan(epochs=30, patience=2, learning_rate=1e-9, weight_decay=0.0),
         (TRAIN[:8], TRAIN[8:16]),
         (HELD_OUT[:1], HELD_OUT[:0]),
+    ),
+    "parts": (
+        plan(accumulation=3, epochs=2, network=UNET, detector=DETECTOR | REPAIR),
+        (TRAIN[0::2], TRAIN[1::2]),
+        (SEVEN[0::2], SEVEN[1::2]),
     ),
     "unequal": (PLAN, (TRAIN[:8], TRAIN[8:11]), (HELD_OUT, HELD_OUT)),
     "nothing": (PLAN, (TRAIN[:8], TRAIN[:8]), (HELD_OUT[:0], HELD_OUT[:0])),
@@ -299,18 +401,20 @@ def two_workers(tmp_path_factory):
     for worker in workers:
         worker.stdin.write(jobs)
         worker.stdin.close()
-    assert [worker.wait(60) for worker in workers] == [0, 0]
+    assert [worker.wait(240) for worker in workers] == [0, 0]
     found = [pickle.loads((folder / str(rank)).read_bytes()) for rank in (0, 1)]
     return dict(zip(JOBS, zip(*found, strict=True), strict=True))
 
 
-def test_two_workers_end_at_the_same_epoch_with_the_same_weights(two_workers):
-    (first, kept), (second, others) = two_workers["shared"]
-    assert first.weights == second.weights
+@pytest.mark.parametrize("job", ["shared", "stopping", "parts"])
+def test_two_workers_end_at_the_same_epoch_with_the_same_outcome(two_workers, job):
+    (first, kept), (second, others) = two_workers[job]
     assert losses(first) == losses(second)
     assert first.best_epoch == second.best_epoch
-    for pair in zip(kept, others, strict=True):
-        one, other = (torch.load(io.BytesIO(checkpoint), weights_only=True)["network"] for checkpoint in pair)
+    assert first.outcome == second.outcome
+    assert first.outcome.trial["images"] == sum(len(share) for share in JOBS[job][2])
+    for pair in zip(kept[:-1], others[:-1], strict=True):
+        one, other = map(weights_in, pair)
         assert all(torch.equal(value, other[name]) for name, value in one.items())
 
 
@@ -320,25 +424,28 @@ def test_two_workers_learn_what_one_process_learns_from_all_the_pictures(two_wor
     alone = train(JOBS["shared"][0], held_out=SEVEN)
     for one, other in zip(losses(first), losses(alone), strict=True):
         assert one == pytest.approx(other, rel=1e-4)
+    standards = [progress.outcome.detector["standard"] for progress in (first, alone)]
+    assert standards[0]["names"] == standards[1]["names"] == [name for name in TO_COMBINE if name not in HEAD_SCORES]
+    for field in ("centre", "spread"):
+        assert standards[0][field] == pytest.approx(standards[1][field], rel=0.02)
 
 
 def test_two_workers_stop_early_together_though_only_one_has_anything_held_out(two_workers):
-    (first, _), (second, _) = two_workers["stopping"]
-    assert losses(first) == losses(second)
-    assert first.best_epoch == second.best_epoch == len(first.history) - 2 < 28
+    (first, _), _ = two_workers["stopping"]
+    assert first.best_epoch == len(first.history) - 2 < 28
 
 
 def test_workers_with_unequal_shares_are_refused_on_both_instead_of_waiting_for_ever(two_workers):
     words = "one worker holds 3 images to train on and another 8; each needs the same number."
-    assert [result for result, _ in two_workers["unequal"]] == [words, words]
+    assert [told for told, _ in two_workers["unequal"]] == [words, words]
 
 
 def test_with_nothing_held_out_anywhere_both_workers_are_told(two_workers):
     words = "there is no image to hold out, and nothing else says when to stop; give more images."
-    assert [result for result, _ in two_workers["nothing"]] == [words, words]
+    assert [told for told, _ in two_workers["nothing"]] == [words, words]
 
 
 def test_what_is_told_of_an_epoch_fits_into_json(undisturbed):
-    result, _ = undisturbed["float32"]
-    assert [Epoch(**asdict(epoch)) for epoch in result.history] == result.history
-    assert all(type(value) in (int, float) for epoch in result.history for value in asdict(epoch).values())
+    progress, _ = undisturbed["float32"]
+    assert [Epoch(**asdict(epoch)) for epoch in progress.history] == progress.history
+    assert all(type(value) in (int, float) for epoch in progress.history for value in asdict(epoch).values())

@@ -18,6 +18,7 @@ from rayae.settings import EvaluateSettings, RunnerSettings
 from rayae.threshold import fixed
 from rayae.verbs.evaluate import evaluate
 from rayae.verbs.score import fingerprint, plan_run
+from tests.unit.small_things import DETECTOR
 
 LABELS = ["good", "good", "good", "good", "good", "crack", "crack", "crack"]
 SCORES = np.array([0.01, 0.02, 0.03, 0.02, 0.05, 0.03, 0.08, 0.09], dtype=np.float32)
@@ -46,6 +47,7 @@ def judging(tmp_path: Path) -> Bundle:
         str(tmp_path / "bundle"),
         weights=b"not read here",
         network={"kind": "convolutional"},
+        detector=DETECTOR,
         preprocess=Preprocess("grey", 32, 32),
         scores=["mse"],
         primary_score="mse",
@@ -178,6 +180,7 @@ def test_a_run_of_another_bundle_is_refused(tmp_path: Path, judging: Bundle) -> 
         judging.uri,
         weights=b"other weights",
         network={"kind": "convolutional"},
+        detector=DETECTOR,
         preprocess=judging.preprocess,
         scores=["mse"],
         primary_score="mse",

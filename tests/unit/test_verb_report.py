@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image as Pillow
 
-from rayae import autoencoder, bundle, storage
+from rayae import bundle, storage
 from rayae.bundle import Bundle
 from rayae.cli import main
 from rayae.manifest import complete, plan_chunks, sizes_of, write_manifest
@@ -17,8 +17,8 @@ from rayae.settings import ReportSettings, RunnerSettings
 from rayae.threshold import conformal
 from rayae.verbs.report import report
 from rayae.verbs.score import fingerprint, plan_run
+from tests.unit.small_things import DETECTOR, NETWORK, small_weights
 
-NETWORK = {"kind": "convolutional", "channels": 1, "height": 32, "width": 32, "base_width": 8, "latent": 4}
 SCORES = [0.01, 0.09, 0.03, 0.05, None]
 
 
@@ -28,8 +28,9 @@ def calibrated(tmp_path: Path) -> Bundle:
     images = pa.table({"uri": ["t.png"], "size_bytes": [1], "digest": ["0"], "group": ["g"], "split": ["train"]})
     made = bundle.create(
         str(tmp_path / "bundle"),
-        weights=autoencoder.save(autoencoder.build(NETWORK)),
+        weights=small_weights(),
         network=NETWORK,
+        detector=DETECTOR,
         preprocess=Preprocess("grey", 32, 32),
         scores=["mse"],
         primary_score="mse",

@@ -1,5 +1,7 @@
 import json
+import re
 import shutil
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,8 @@ import pytest
 from rayae.bundle import Bundle
 from rayae.cli import main
 from rayae.labels import labelled_images
+from rayae.scores import COMBINED, HEAD_SCORES, SCORE_NAMES
+from rayae.trial import Trial
 from tests.conftest import SMALL_TRAINING, write_pictures
 
 
@@ -92,9 +96,9 @@ def test_a_training_cut_short_before_calibration_is_calibrated(bundle: Path, pic
 def test_pictures_that_do_not_fit_are_refused_with_the_sum(
     pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rayae.verbs.train.os.sysconf", lambda name: 256 if name == "SC_PAGE_SIZE" else 500)
+    monkeypatch.setattr("rayae.verbs.train_fit.os.sysconf", lambda name: 256 if name == "SC_PAGE_SIZE" else 500)
     assert train(pictures / "good", tmp_path / "bundle") == 1
-    assert capsys.readouterr().err.startswith("error: 192 images x 32 x 32 x 1 bytes are 0.0 GB of pixels, and the")
+    assert capsys.readouterr().err.startswith("error: 240 images x 32 x 32 x 1 bytes are 0.0 GB of pixels, and the")
 
 
 def test_another_cut_is_not_ignored_on_a_finished_training(
@@ -117,3 +121,108 @@ def test_a_damaged_plan_of_a_training_is_a_sentence(
     (said,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert said.startswith(f"error: {plan} is damaged or was changed by hand: it is {text}")
     assert said.endswith(f"; remove {plan.parent} to train anew.")
+
+
+def test_by_default_a_detector_of_all_scores_is_trained_and_the_best_decides(bundle: Path) -> None:
+    opened = Bundle.open(str(bundle))
+    assert (opened.detector["task"], opened.network["kind"]) == ("repair", "unet")
+    assert opened.scores == SCORE_NAMES
+    trial = Trial(**opened.training["trial"])
+    assert opened.primary_score == trial.best
+    assert set(trial.auroc) == set(SCORE_NAMES)
+    assert trial.images == opened.training["images"]["validation"]
+
+
+def test_the_primary_score_is_told_with_what_the_others_reach(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(write_pictures(tmp_path / "images", 40), tmp_path / "bundle", "rule=none", "primary_score=mae") == 0
+    opened = Bundle.open(str(tmp_path / "bundle"))
+    assert opened.primary_score == "mae"
+    assert f"{Trial(**opened.training['trial']).in_words('mae', False)}\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("task", ["copy", "denoise", "inpaint"])
+def test_another_task_has_no_head(tmp_path: Path, task: str) -> None:
+    out = tmp_path / "bundle"
+    assert train(write_pictures(tmp_path / "images", 40), out, "rule=none", f"task={task}") == 0
+    opened = Bundle.open(str(out))
+    assert (opened.detector["task"], opened.detector["head"]) == (task, None)
+    assert set(opened.scores) == set(SCORE_NAMES) - set(HEAD_SCORES)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["task=copy", "network.kind=unet"], "task=copy with network.kind=unet learns nothing"),
+        (["network.kind=resnet"], "network.kind=resnet was asked for; take one of convolutional, "),
+        (["network.latent=4"], "network.latent was set, and a network of the kind 'unet' has none"),
+        (
+            ["task=copy", "primary_score=head_max"],
+            "primary_score=head_max was asked for, and a detector with task=copy",
+        ),
+        (["region=[0.5,0.5,0.5,0.5]"], "region=(0.5, 0.5, 0.5, 0.5) leaves 0 of 1,024 pixels"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_before_training(
+    pictures: Path, tmp_path: Path, words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(pictures / "good", tmp_path / "bundle", *words) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: {sentence}")
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_region_is_in_the_bundle_and_another_one_is_another_plan(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, out = write_pictures(tmp_path / "images", 40), tmp_path / "bundle"
+    assert train(images, out, "rule=none", "region=[0,0,1,0.5]") == 0
+    assert Bundle.open(str(out)).detector["region"] is True
+    assert train(images, out, "rule=none", "region=[0,0,1,0.75]") == 1
+    assert re.search(r"  region: the run has '?[0-9a-f]{12}'?, asked is '?[0-9a-f]{12}'?", capsys.readouterr().err)
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A network of one's own, which holds no latent; its kind."""
+    (tmp_path / "own_network.py").write_text(
+        textwrap.dedent(
+            """
+            from torch import nn
+
+            class Narrow(nn.Sequential):
+                def __init__(self, channels, height, width, base_width, options=None):
+                    super().__init__(nn.Conv2d(channels, 1, 3, padding=1), nn.Conv2d(1, channels, 3, padding=1))
+            """
+        )
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("RAYAE_NETWORKS", "")
+    return "own_network:Narrow"
+
+
+def test_a_network_of_one_s_own_is_trained_and_scores_only_where_it_is_trusted(
+    tmp_path: Path, own: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, out = write_pictures(tmp_path / "images", 100), tmp_path / "bundle"
+    assert train(images, out, f"network.kind={own}") == 0
+    assert "latent_distance" not in Bundle.open(str(out)).scores
+    words = ["score", f"images={images}", f"bundle={out}", f"out={tmp_path / 'run'}", "placement=inline"]
+    monkeypatch.setenv("RAYAE_NETWORKS", "")
+    assert main(words) == 1
+    assert f"set the environment variable RAYAE_NETWORKS={own}" in capsys.readouterr().err
+    monkeypatch.setenv("RAYAE_NETWORKS", own)
+    assert main(words) == 0
+
+
+def test_a_primary_score_that_the_detector_turns_out_not_to_have_is_refused_and_no_bundle_written(
+    tmp_path: Path, own: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["rule=none", "task=copy", f"network.kind={own}", f"primary_score={COMBINED}"]
+    assert train(write_pictures(tmp_path / "images", 40), tmp_path / "bundle", *words) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "error: primary_score=combined was asked for, and this detector cannot measure it, since too little of it "
+        "varies on normal images; take one of mse, mae, mse_worst1, ssim_error, ssim_worst1, gradient_mean, "
+        "gradient_max, or `auto`, with a new `out=`."
+    )
+    assert not Bundle.exists(str(tmp_path / "bundle"))

@@ -1,0 +1,70 @@
+"""Home of what is put to the test. A detector is two functions deep: fit on normal pictures, then score any.
+
+These are the floors; rayae's own stand in `trained`.
+"""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rayae.floors import Floors, fit, principal_components, project
+from rayae.scores import describe, measure
+
+Pixels = NDArray[np.uint8]
+Columns = dict[str, NDArray[np.float32]]
+Score = Callable[[Pixels], Columns]
+"""Pixels `[N, H, W, C]` -> scores `[N]` by name, finite, higher for a defect."""
+Fit = Callable[[Pixels, Pixels, int, float], Score]
+"""Training pixels, calibration pixels, seed, minutes that training may take -> what scores.
+
+The minutes are CPU-minutes of this process.
+"""
+PCA_COMPONENTS = (8, 16, 32, 64)
+AT_ONCE = 64
+CPU = torch.device("cpu")
+
+
+def in_batches(pixels: Pixels, score: Callable[[Tensor], Mapping[str, Tensor]]) -> Columns:
+    """The scores of all pixels, some pictures at a time."""
+    with torch.inference_mode():
+        parts = [score(torch.from_numpy(pixels[at : at + AT_ONCE])) for at in range(0, len(pixels), AT_ONCE)]
+    return {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
+
+
+def fit_statistics(train: Pixels, calibration: Pixels, seed: int, minutes: float) -> Score:
+    """Statistics of the picture alone; nothing is fitted."""
+    return lambda pixels: in_batches(pixels, describe)
+
+
+def fit_floors(train: Pixels, calibration: Pixels, seed: int, minutes: float) -> Score:
+    """What `rayae.floors` measures: components of thumbnails, and the nearest training picture."""
+    floors = Floors(fit(train, seed), CPU)
+    return lambda pixels: in_batches(pixels, floors.measure)
+
+
+def fit_pca(train: Pixels, calibration: Pixels, seed: int, minutes: float) -> Score:
+    """Reconstruction from principal components of all pixels, by the scores of the autoencoder: `mse k=8` and so on."""
+    values = torch.from_numpy(train).flatten(1).float() / 255
+    mean, components = principal_components(values, max(PCA_COMPONENTS))
+
+    def score(pixels: Tensor) -> dict[str, Tensor]:
+        flat = pixels.flatten(1).float() / 255
+        found: dict[str, Tensor] = {}
+        for count in PCA_COMPONENTS:
+            back = project(flat, mean, components[:count]).clamp(0, 1)
+            images, twins = (some.reshape(pixels.shape).permute(0, 3, 1, 2) for some in (flat, back))
+            found |= {f"{name} k={count}": column for name, column in measure(images, twins).items()}
+        return found
+
+    return lambda pixels: in_batches(pixels, score)
+
+
+FLOORS: dict[str, Fit] = {
+    "statistics/none": fit_statistics,
+    "floors/none": fit_floors,
+    "reconstruction/pca": fit_pca,
+}
+"""What runs each time, and needs no minutes."""

@@ -1,0 +1,177 @@
+"""Home of the model as a whole: a network, the head that looks for defects, and what their outputs are measured by.
+
+Its spec is that of the network and, beside it, `task`, `head` (the spec of the head, or None), `latent` (numbers of the
+latent whose statistics are known, or None), `region` (whether there is one) and `standard` (the scale of the scores
+that are combined, or None).
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from rayae import networks
+from rayae.errors import BundleError, ConfigError, DataError
+from rayae.networks import head as heads
+from rayae.networks import weights
+from rayae.networks.sizes import unfit
+from rayae.scores import (
+    COMBINED,
+    HEAD_SCORES,
+    LATENT_SCORES,
+    PICTURE_SCORES,
+    Gaussian,
+    Region,
+    Standard,
+    error_map,
+    measure,
+)
+from rayae.tasks import TASKS, inpainted
+
+KEYS = {"task", "head", "latent", "region", "standard"}
+
+
+class Seen(NamedTuple):
+    """What the model makes of `[B, C, H, W]` pictures."""
+
+    pictures: Tensor
+    """Their reconstructions, likewise, float32."""
+    latent: Tensor | None
+    """`[B, D]` float32."""
+    divergence: Tensor | None
+    """`[B]`, in nats, of a variational network."""
+    logits: Tensor | None
+    """`[B, 1, H/2, W/2]` float32, of the head: above 0 where it rather sees a defect than none."""
+
+
+class Detector(nn.Module):
+    """A network and all that its scores need; `build` and `load` make one from specs."""
+
+    def __init__(self, network: nn.Module, spec: Mapping[str, Any], height: int, width: int) -> None:
+        super().__init__()
+        self.task: str = spec["task"]
+        self.network = network
+        self.head_spec: Mapping[str, Any] | None = spec["head"]
+        self.head = None if spec["head"] is None else heads.build(spec["head"])
+        self.gaussian = None if spec["latent"] is None else Gaussian(spec["latent"])
+        self.standard = None if spec["standard"] is None else Standard.from_dict(spec["standard"])
+        self.region: Region | None = None
+        weights = torch.zeros(height, width, dtype=torch.uint8) if spec["region"] else None
+        self.register_buffer("region_weights", weights)
+
+    def forward(self, images: Tensor) -> Seen:
+        """One pass over float32 pictures in [0, 1]."""
+        made: networks.Reconstructed = self.network(images)
+        logits = None
+        if self.head is not None:
+            logits = self.head(heads.compared(images, made.pictures.detach().clamp(0, 1)))
+        return Seen(made.pictures, made.latent, made.divergence, logits)
+
+    def look(self, images: Tensor) -> Seen:
+        """As in scoring: what inpaints sees each pixel only by what is around it."""
+        seen: Seen = self(images)
+        if self.task != "inpaint":
+            return seen
+        return seen._replace(pictures=inpainted(lambda hidden: self.network(hidden).pictures, images))
+
+    def measure(self, images: Tensor, seen: Seen, names: Collection[str]) -> dict[str, Tensor]:
+        """The scores of these names, `[B]` float32 each."""
+        return measure(
+            images,
+            seen.pictures,
+            head=seen.logits,
+            latent=seen.latent,
+            gaussian=self.gaussian,
+            standard=self.standard,
+            region=self.region,
+            names=tuple(names),
+        )
+
+    def error_map(self, images: Tensor, pictures: Tensor) -> Tensor:
+        """Where pictures differ from their reconstructions, `[B, H, W]`, as much as it weighs in the region."""
+        errors = error_map(images, pictures)
+        return errors if self.region is None else errors * self.region.weights
+
+    def score_names(self) -> tuple[str, ...]:
+        """The scores that it can measure."""
+        return score_names(self.spec())
+
+    def look_at(self, weights: Tensor) -> None:
+        """Limit losses and scores to a region, `[H, W]` uint8: 0 is outside, 255 counts in full."""
+        self.region_weights = weights
+        self.region = Region.of(weights.float() / 255)
+
+    def spec(self) -> dict[str, Any]:
+        """That from which `load` makes one that measures the same."""
+        return {
+            "task": self.task,
+            "head": self.head_spec,
+            "latent": None if self.gaussian is None else len(self.gaussian.mean),
+            "region": self.region_weights is not None,
+            "standard": None if self.standard is None else self.standard.to_dict(),
+        }
+
+
+def score_names(spec: Mapping[str, Any]) -> tuple[str, ...]:
+    """The scores that a detector of this spec can measure."""
+    head = HEAD_SCORES if spec["head"] is not None else ()
+    latent = LATENT_SCORES if spec["latent"] is not None else ()
+    combined = (COMBINED,) if spec["standard"] is not None else ()
+    return (*PICTURE_SCORES, *head, *latent, *combined)
+
+
+def build(network: Mapping[str, Any], spec: Mapping[str, Any], trusted: Collection[str] = ()) -> Detector:
+    """A detector with fresh weights; BundleError when this rayae cannot build it."""
+    if set(spec) != KEYS or spec["task"] not in [*TASKS]:  # not a set's `in`, which fails on a list
+        raise BundleError(
+            f"the detector {dict(spec)} cannot be built: its parts are {', '.join(sorted(KEYS))}, and its task is one "
+            f"of {', '.join(TASKS)}."
+        )
+    built = networks.build(network, trusted)
+    try:
+        problem = _problem(network, spec)
+        if problem is None:
+            return Detector(built, spec, network["height"], network["width"])
+    except (DataError, RuntimeError) as error:  # a standard that is none; no memory for a latent of this size
+        problem = " ".join(str(error).split()).removesuffix(".")
+    raise BundleError(f"the detector {dict(spec)} cannot be built: {problem}.")
+
+
+def _problem(network: Mapping[str, Any], spec: Mapping[str, Any]) -> str | None:
+    """What is wrong with a spec that has the right keys and a task."""
+    wrong = [name for name in ("head", "standard") if not isinstance(spec[name], Mapping | None)]
+    if not isinstance(spec["region"], bool):
+        wrong.append("region")
+    if spec["latent"] is not None and unfit({"latent": spec["latent"]}, {"latent": 1}):
+        wrong.append("latent")
+    if wrong:
+        return f"this rayae does not take its {', '.join(wrong)}"
+    if spec["head"] is not None and spec["head"].get("channels") != network["channels"]:
+        return f"its head is for {spec['head'].get('channels')} channel(s), its network for {network['channels']}"
+    combined = () if spec["standard"] is None else Standard.from_dict(spec["standard"]).names
+    unknown = [name for name in combined if name not in score_names(spec)]
+    return f"its standard combines {unknown[0]}, which it cannot measure" if unknown else None
+
+
+def load(network: Mapping[str, Any], spec: Mapping[str, Any], state: bytes, trusted: Collection[str] = ()) -> Detector:
+    """A detector with the weights of a safetensors file; BundleError when they are not for these specs."""
+    detector = build(network, spec, trusted)
+    weights.fill(detector, state, f"the network {dict(network)}")
+    return _looking(detector)
+
+
+def on_device(detector: Detector, device: torch.device) -> Detector:
+    """The detector on the device, its weights laid out channels last, as its pictures are."""
+    weights.on_device(detector, device)
+    return _looking(detector)
+
+
+def _looking(detector: Detector) -> Detector:
+    """The same, with the region that its weights hold."""
+    if detector.region_weights is not None:
+        try:
+            detector.look_at(detector.region_weights)
+        except ConfigError as error:
+            raise BundleError(f"the region of the detector cannot be used: {error}") from error
+    return detector

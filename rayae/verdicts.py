@@ -1,0 +1,186 @@
+"""Home of the verdicts on a training: what its figures mean, in words, and what to do about it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rayae.findings import GENERALISES, MEMORISED
+from rayae.statistics import percent
+
+LEAST_VARIANCE_KEPT = 0.05
+"""A single number a picture keeps more: on 2,624 photographs of solar cells the first principal component has 71 %."""
+STILL_FALLING = 0.05
+"""By convention: a fall of the held-out loss over the last fifth of the epochs that more epochs would go on with."""
+LAST_SHARE = 5
+PAIRS_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is wrong with a training (`overfit`, `collapsed`, `under_trained`, `leaking`), or that it is `fine`."""
+
+    name: str
+    figure: float | None
+    """What it stands on: a ratio of errors, or a share between 0 and 1; None where `fine` has no ratio to tell."""
+    sentence: str
+    """What was found and what to do."""
+
+
+@dataclass(frozen=True)
+class Variety:
+    """How much of the variance of pictures over a side their reconstructions have; None when the pictures are alike."""
+
+    kept: float | None
+    """Variance of the reconstructions over that of the pictures: 0 when all reconstructions are one."""
+    explained: float | None
+    """1 - squared error over the variance of the pictures: 0 is what the mean picture reaches, 1 is perfect."""
+
+
+@dataclass(frozen=True)
+class Twins:
+    """Held-out pictures that have a near-duplicate among those trained on."""
+
+    side: str
+    """`validation` or `calibration`"""
+    held_out: int
+    """All pictures of the side."""
+    pairs: Sequence[tuple[str, str]]
+    """Names of a held-out picture and of one trained on, for every near-duplicate."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a training is judged by; errors are means over images, of one kind, of the same weights."""
+
+    train_error: float
+    held_out_error: float
+    held_out_losses: Sequence[float]
+    """One an epoch."""
+    planned_epochs: int
+    variety: Variety
+    """Of held-out pictures."""
+    twins: Sequence[Twins]
+
+
+def judge(figures: Figures) -> list[Verdict]:
+    """All that is wrong with a training, in the order in which to mend it; `fine` alone when nothing is."""
+    found = [
+        *(leaking(twins) for twins in figures.twins),
+        collapsed(figures.variety),
+        overfit(figures.train_error, figures.held_out_error),
+        under_trained(figures.held_out_losses, figures.planned_epochs),
+    ]
+    return [verdict for verdict in found if verdict is not None] or [_fine(figures)]
+
+
+def error_ratio(train_error: float | None, held_out_error: float | None) -> float | None:
+    """Held-out error over training error: 1 generalises; None without one of them, or when the latter is 0."""
+    if train_error is None or held_out_error is None or train_error == 0:
+        return None
+    return held_out_error / train_error
+
+
+def overfit(train_error: float, held_out_error: float) -> Verdict | None:
+    """Whether held-out pictures are reproduced worse than `evaluate` takes for generalising: above 1.25 times."""
+    ratio = error_ratio(train_error, held_out_error)
+    if ratio is None or ratio <= GENERALISES:
+        return None
+    how_far = "memorised its images" if ratio >= MEMORISED else "memorised some of its images"
+    return Verdict(
+        "overfit",
+        ratio,
+        f"The error of held-out images is {ratio:.2f} times that of the training images (up to {GENERALISES:g} is "
+        f"usual), so the network {how_far}: train on more images, raise `optimizer.weight_decay`, or make "
+        "`network.latent` smaller.",
+    )
+
+
+def collapsed(variety: Variety) -> Verdict | None:
+    """Whether reconstructions of different pictures are all alike, or no better than the mean of the pictures."""
+    if variety.kept is None or variety.explained is None:
+        return None
+    remedy = "lower `optimizer.learning_rate`, train longer, or make `network.latent` larger."
+    if variety.kept < LEAST_VARIANCE_KEPT:
+        return Verdict(
+            "collapsed",
+            variety.kept,
+            f"The reconstructions of different images are all alike: they have {100 * variety.kept:.1f} % of the "
+            f"variance of the images, so the score says nothing of the single image; {remedy}",
+        )
+    if variety.explained <= 0:
+        return Verdict(
+            "collapsed",
+            variety.explained,
+            "The reconstructions are no better than the mean image: their squared error is "
+            f"{1 - variety.explained:.2f} times what it has; {remedy}",
+        )
+    return None
+
+
+def under_trained(held_out_losses: Sequence[float], planned_epochs: int) -> Verdict | None:
+    """Whether the best held-out loss fell by more than 5 % over the last fifth of the epochs, the last one at least.
+
+    None when the training stopped before its planned epochs, because the loss fell no more, and after a single epoch,
+    which has nothing to be compared with.
+    """
+    epochs = len(held_out_losses)
+    last = max(1, epochs // LAST_SHARE)
+    if epochs < max(2, planned_epochs):
+        return None
+    before = min(held_out_losses[:-last])
+    fall = 1 - min(held_out_losses) / before if before > 0 else 0.0
+    if fall <= STILL_FALLING:
+        return None
+    return Verdict(
+        "under_trained",
+        fall,
+        f"The held-out loss was still falling: by {percent(fall)} over the last {last} of {epochs} epochs; "
+        f"train longer, with `epochs={2 * epochs}` and a new `out=`.",
+    )
+
+
+def leaking(twins: Twins) -> Verdict | None:
+    """Whether pictures of a held-out side have a near-duplicate among those trained on."""
+    if not twins.pairs:
+        return None
+    known = len({name for name, _ in twins.pairs})
+    share = known / twins.held_out
+    shown = ", ".join(f"{name} and {trained}" for name, trained in twins.pairs[:PAIRS_NAMED])
+    more = f", and {len(twins.pairs) - PAIRS_NAMED:,} more pairs" if len(twins.pairs) > PAIRS_NAMED else ""
+    return Verdict(
+        "leaking",
+        share,
+        f"{known:,} of {twins.held_out:,} images of the side `{twins.side}` ({percent(share)}) are near-duplicates of "
+        f"images that were trained on ({shown}{more}), so its figures are too good: give all pictures of one object "
+        "the same `group`.",
+    )
+
+
+def variety_of(pictures: NDArray[Any], reconstructions: NDArray[Any]) -> Variety:
+    """How much of the variance over pictures, [N, H, W, C] in one unit, their reconstructions have, in float64.
+
+    The variance of each pixel over the pictures, summed over the pixels; for a linear autoencoder at its optimum, the
+    principal components, kept and explained are the same share.
+    """
+    given, made = (values.reshape(len(values), -1).astype(np.float64) for values in (pictures, reconstructions))
+    variance = given.var(axis=0).sum()
+    if variance == 0:
+        return Variety(None, None)
+    error = np.square(given - made).mean(axis=0).sum()
+    return Variety(float(made.var(axis=0).sum() / variance), float(1 - error / variance))
+
+
+def _fine(figures: Figures) -> Verdict:
+    ratio = error_ratio(figures.train_error, figures.held_out_error)
+    return Verdict("fine", ratio, " ".join(_fine_words(ratio, figures.variety)))
+
+
+def _fine_words(ratio: float | None, variety: Variety) -> Iterator[str]:
+    yield "Nothing speaks against this training."
+    if ratio is not None:
+        yield f"The error of held-out images is {ratio:.2f} times that of the training images."
+    if variety.explained is not None:
+        yield f"The reconstructions explain {percent(variety.explained)} of the variance of the images."

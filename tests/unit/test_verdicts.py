@@ -1,0 +1,176 @@
+"""What a training's figures mean: each verdict fires above its bound, not at it, and says what to do."""
+
+import numpy as np
+import pytest
+from sklearn.decomposition import PCA
+from sklearn.metrics import r2_score
+
+from rayae.verdicts import (
+    Figures,
+    Twins,
+    Variety,
+    collapsed,
+    error_ratio,
+    judge,
+    leaking,
+    overfit,
+    under_trained,
+    variety_of,
+)
+
+GOOD = Variety(0.8, 0.75)
+STEADY = [1.0, 0.5, 0.4, 0.4, 0.4]
+
+
+def figures(**changed):
+    parts = {
+        "train_error": 0.010,
+        "held_out_error": 0.011,
+        "held_out_losses": STEADY,
+        "planned_epochs": 5,
+        "variety": GOOD,
+        "twins": [Twins("validation", 100, [])],
+    }
+    return Figures(**parts | changed)
+
+
+def names(**changed):
+    return [verdict.name for verdict in judge(figures(**changed))]
+
+
+def test_a_training_with_nothing_wrong_is_fine_and_says_its_figures():
+    (verdict,) = judge(figures())
+    assert (verdict.name, verdict.figure) == ("fine", pytest.approx(1.1))
+    assert verdict.sentence == (
+        "Nothing speaks against this training. The error of held-out images is 1.10 times that of the training "
+        "images. The reconstructions explain 75 % of the variance of the images."
+    )
+
+
+def test_what_has_no_figure_is_fine_without_it():
+    (verdict,) = judge(figures(train_error=0.0, variety=Variety(None, None)))
+    assert (verdict.name, verdict.figure) == ("fine", None)
+    assert verdict.sentence == "Nothing speaks against this training."
+
+
+def test_all_that_is_wrong_is_told_in_the_order_of_mending():
+    twins = [Twins("validation", 4, []), Twins("calibration", 4, [("a", "b")])]
+    found = names(twins=twins, variety=Variety(0.01, 0.0), held_out_error=0.02, held_out_losses=[5, 4, 3, 2, 1])
+    assert found == ["leaking", "collapsed", "overfit", "under_trained"]
+
+
+@pytest.mark.parametrize(("held_out", "overfits"), [(0.8, False), (1.25, False), (1.26, True), (3.0, True)])
+def test_it_overfits_above_a_ratio_of_one_and_a_quarter(held_out, overfits):
+    verdict = overfit(1.0, held_out)
+    assert (verdict is not None) == overfits
+    assert verdict is None or verdict.figure == held_out
+
+
+def test_the_words_of_overfit_say_how_far_and_what_to_do():
+    assert overfit(0.01, 0.015).sentence == (
+        "The error of held-out images is 1.50 times that of the training images (up to 1.25 is usual), so the network "
+        "memorised some of its images: train on more images, raise `optimizer.weight_decay`, or make `network.latent` "
+        "smaller."
+    )
+    assert "so the network memorised its images:" in overfit(0.01, 0.02).sentence
+
+
+@pytest.mark.parametrize(("train", "held_out"), [(None, 1.0), (1.0, None), (0.0, 1.0)])
+def test_a_ratio_needs_both_errors(train, held_out):
+    assert error_ratio(train, held_out) is None
+
+
+def test_a_network_that_always_gives_the_mean_picture_has_collapsed():
+    pictures = np.random.default_rng(0).random((50, 8, 8, 1))
+    mean = np.broadcast_to(pictures.mean(axis=0), pictures.shape)
+    verdict = collapsed(variety_of(pictures, mean))
+    assert (verdict.name, verdict.figure) == ("collapsed", pytest.approx(0, abs=1e-12))
+    assert verdict.sentence == (
+        "The reconstructions of different images are all alike: they have 0.0 % of the variance of the images, so the "
+        "score says nothing of the single image; lower `optimizer.learning_rate`, train longer, or make "
+        "`network.latent` larger."
+    )
+
+
+def test_reconstructions_that_vary_but_err_more_than_the_mean_picture_have_collapsed():
+    random = np.random.default_rng(0)
+    pictures, others = random.random((2, 50, 8, 8, 1))
+    verdict = collapsed(variety_of(pictures, others))
+    assert verdict.name == "collapsed"
+    assert verdict.figure == pytest.approx(-1, abs=0.1)  # independent: twice the variance
+    assert verdict.sentence == (
+        "The reconstructions are no better than the mean image: their squared error is 2.02 times what it has; lower "
+        "`optimizer.learning_rate`, train longer, or make `network.latent` larger."
+    )
+
+
+def test_the_bounds_of_collapse_are_no_collapse():
+    assert collapsed(Variety(0.05, 0.001)) is None
+    assert collapsed(Variety(0.0499, 0.001)).name == "collapsed"
+    assert collapsed(Variety(0.9, 0.0)).name == "collapsed"
+
+
+def test_the_principal_components_keep_what_they_explain():
+    pictures = np.random.default_rng(0).random((60, 5, 4, 1))
+    components = PCA(3).fit(pictures.reshape(60, -1))
+    reconstructions = components.inverse_transform(components.transform(pictures.reshape(60, -1)))
+    found = variety_of(pictures, reconstructions.reshape(pictures.shape))
+    share = components.explained_variance_ratio_.sum()
+    assert found.kept == pytest.approx(share)
+    assert found.explained == pytest.approx(share)
+    reference = r2_score(pictures.reshape(60, -1), reconstructions, multioutput="variance_weighted")
+    assert found.explained == pytest.approx(reference)
+
+
+def test_uint8_pictures_are_taken_as_numbers():
+    pictures = np.random.default_rng(0).integers(0, 256, (9, 4, 4, 1), dtype=np.uint8)
+    assert variety_of(pictures, pictures) == Variety(pytest.approx(1), 1)
+    assert variety_of(pictures, 255 - pictures).explained < -1
+
+
+def test_pictures_that_are_all_alike_give_no_verdict_on_variety():
+    alike = np.full((5, 4, 4, 1), 7, np.uint8)
+    assert variety_of(alike, np.zeros_like(alike)) == Variety(None, None)
+    assert collapsed(Variety(None, None)) is None
+
+
+def test_a_loss_that_still_falls_at_the_last_epoch_is_under_trained():
+    losses = [1 / epoch for epoch in range(1, 11)]
+    verdict = under_trained(losses, 10)
+    assert (verdict.name, verdict.figure) == ("under_trained", pytest.approx(1 - 8 / 10))
+    assert verdict.sentence == (
+        "The held-out loss was still falling: by 20 % over the last 2 of 10 epochs; train longer, with `epochs=20` "
+        "and a new `out=`."
+    )
+
+
+@pytest.mark.parametrize(("last", "under"), [(0.96, False), (0.94, True), (1.5, False)])
+def test_under_trained_is_a_fall_of_more_than_five_percent_over_the_last_fifth(last, under):
+    losses = [3.0, 2.0, 1.5, 1.0, last]
+    assert (under_trained(losses, 5) is not None) == under
+
+
+def test_a_training_that_stopped_early_is_not_under_trained():
+    assert under_trained([1.0, 0.5, 0.1], 40) is None
+
+
+def test_two_epochs_can_be_under_trained_and_one_cannot_be_judged():
+    assert under_trained([1.0, 0.5], 2).figure == 0.5
+    assert under_trained([1.0], 1) is None
+    assert under_trained([], 1) is None
+    assert under_trained([0.0, 0.0], 2) is None
+
+
+def test_leaking_counts_pictures_and_names_the_first_pairs():
+    pairs = [("v1", "t1"), ("v1", "t2"), ("v2", "t3"), ("v3", "t3")]
+    verdict = leaking(Twins("calibration", 200, pairs))
+    assert (verdict.name, verdict.figure) == ("leaking", 3 / 200)
+    assert verdict.sentence == (
+        "3 of 200 images of the side `calibration` (1.5 %) are near-duplicates of images that were trained on "
+        "(v1 and t1, v1 and t2, v2 and t3, and 1 more pairs), so its figures are too good: give all pictures of one "
+        "object the same `group`."
+    )
+
+
+def test_without_a_pair_nothing_leaks():
+    assert leaking(Twins("validation", 200, [])) is None
