@@ -1,8 +1,8 @@
 """Home of the model as a whole: a network, the head that looks for defects, and what their outputs are measured by.
 
 Its spec is that of the network and, beside it, `task`, `head` (the spec of the head, or None), `latent` (numbers of the
-latent whose statistics are known, or None), `region` (whether there is one) and `standard` (the scale of the scores
-that are combined, or None).
+latent whose statistics are known, or None), `components` (how many principal components of the training pictures it
+has, or None), `region` (whether there is one) and `standard` (the scale of the scores that are combined, or None).
 """
 
 from collections.abc import Collection, Mapping
@@ -12,12 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from rayae import networks
+from rayae.components import Components
 from rayae.errors import BundleError, ConfigError, DataError
 from rayae.networks import head as heads
 from rayae.networks import weights
 from rayae.networks.sizes import unfit
 from rayae.scores import (
     COMBINED,
+    COMPONENT_SCORES,
     HEAD_SCORES,
     LATENT_SCORES,
     PICTURE_SCORES,
@@ -29,7 +31,7 @@ from rayae.scores import (
 )
 from rayae.tasks import TASKS, inpainted
 
-KEYS = {"task", "head", "latent", "region", "standard"}
+KEYS = {"task", "head", "latent", "components", "region", "standard"}
 
 
 class Seen(NamedTuple):
@@ -48,13 +50,15 @@ class Seen(NamedTuple):
 class Detector(nn.Module):
     """A network and all that its scores need; `build` and `load` make one from specs."""
 
-    def __init__(self, network: nn.Module, spec: Mapping[str, Any], height: int, width: int) -> None:
+    def __init__(self, network: nn.Module, spec: Mapping[str, Any], channels: int, height: int, width: int) -> None:
         super().__init__()
         self.task: str = spec["task"]
         self.network = network
         self.head_spec: Mapping[str, Any] | None = spec["head"]
         self.head = None if spec["head"] is None else heads.build(spec["head"])
         self.gaussian = None if spec["latent"] is None else Gaussian(spec["latent"])
+        size = (channels, height, width)
+        self.components = None if spec["components"] is None else Components(*size, spec["components"])
         self.standard = None if spec["standard"] is None else Standard.from_dict(spec["standard"])
         self.region: Region | None = None
         weights = torch.zeros(height, width, dtype=torch.uint8) if spec["region"] else None
@@ -83,6 +87,7 @@ class Detector(nn.Module):
             head=seen.logits,
             latent=seen.latent,
             gaussian=self.gaussian,
+            components=self.components,
             standard=self.standard,
             region=self.region,
             names=tuple(names),
@@ -108,6 +113,7 @@ class Detector(nn.Module):
             "task": self.task,
             "head": self.head_spec,
             "latent": None if self.gaussian is None else len(self.gaussian.mean),
+            "components": None if self.components is None else len(self.components.basis),
             "region": self.region_weights is not None,
             "standard": None if self.standard is None else self.standard.to_dict(),
         }
@@ -117,8 +123,9 @@ def score_names(spec: Mapping[str, Any]) -> tuple[str, ...]:
     """The scores that a detector of this spec can measure."""
     head = HEAD_SCORES if spec["head"] is not None else ()
     latent = LATENT_SCORES if spec["latent"] is not None else ()
+    components = COMPONENT_SCORES if spec["components"] is not None else ()
     combined = (COMBINED,) if spec["standard"] is not None else ()
-    return (*PICTURE_SCORES, *head, *latent, *combined)
+    return (*PICTURE_SCORES, *head, *latent, *components, *combined)
 
 
 def build(network: Mapping[str, Any], spec: Mapping[str, Any], trusted: Collection[str] = ()) -> Detector:
@@ -132,7 +139,7 @@ def build(network: Mapping[str, Any], spec: Mapping[str, Any], trusted: Collecti
     try:
         problem = _problem(network, spec)
         if problem is None:
-            return Detector(built, spec, network["height"], network["width"])
+            return Detector(built, spec, *(network[name] for name in ("channels", "height", "width")))
     except (DataError, RuntimeError) as error:  # a standard that is none; no memory for a latent of this size
         problem = " ".join(str(error).split()).removesuffix(".")
     raise BundleError(f"the detector {dict(spec)} cannot be built: {problem}.")
@@ -143,8 +150,8 @@ def _problem(network: Mapping[str, Any], spec: Mapping[str, Any]) -> str | None:
     wrong = [name for name in ("head", "standard") if not isinstance(spec[name], Mapping | None)]
     if not isinstance(spec["region"], bool):
         wrong.append("region")
-    if spec["latent"] is not None and unfit({"latent": spec["latent"]}, {"latent": 1}):
-        wrong.append("latent")
+    counts = {name: spec[name] for name in ("latent", "components") if spec[name] is not None}
+    wrong += unfit(counts, dict.fromkeys(counts, 1))
     if wrong:
         return f"this rayae does not take its {', '.join(wrong)}"
     if spec["head"] is not None and spec["head"].get("channels") != network["channels"]:

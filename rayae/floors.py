@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from rayae.components import principal_components, project
+
 FLOOR_NAMES = ("pca_error", "nearest_distance", "hash_distance")
 SIDE = 32
 COMPONENTS = 16
 MOST_IMAGES = 2000
 """Training pictures that are kept, drawn at random: 2 MB of grey thumbnails, and 0.13 ms a picture on one core."""
-ROUNDING = 1e-12
-"""Variance of a value in [0, 1] below which it is a rounding error of float32."""
 HASH_SIDE = 8
 LUMA = (0.299, 0.587, 0.114)
 
@@ -74,28 +74,6 @@ def thumbnails(pixels: Tensor) -> Tensor:
     """`[B, H, W, C]` uint8 pixels as `[B, 32, 32, C]` uint8: the mean of what each covers, rounded."""
     means = functional.adaptive_avg_pool2d(pixels.permute(0, 3, 1, 2).float(), SIDE)
     return means.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
-
-
-def principal_components(values: Tensor, most: int) -> tuple[Tensor, Tensor]:
-    """Mean `[D]` and the first orthonormal principal directions `[K, D]` of `[N, D]` float32 values.
-
-    K is `most` or less: N - 1, D, or how many directions the values vary in. From the eigenvectors of the Gram matrix
-    [N, N] (Sirovich and Kirby 1987), since pictures have more pixels than there are pictures: of 600 pictures of
-    128 x 128 it takes a fifth of the time of a singular value decomposition.
-    """
-    mean = values.mean(0)
-    centred = values - mean
-    strength, vectors = torch.linalg.eigh((centred @ centred.T).double())
-    varies = int((strength > (strength[-1] * 1e-6).clamp(min=ROUNDING * values.numel())).sum())
-    count = min(most, len(values) - 1, values.shape[1], varies)
-    chosen = vectors[:, -count:].flip(1) if count else vectors[:, :0]
-    basis, _ = torch.linalg.qr(centred.T @ chosen.float())
-    return mean, basis.T.contiguous()
-
-
-def project(values: Tensor, mean: Tensor, components: Tensor) -> Tensor:
-    """`[B, D]` values as the components `[K, D]` can say them."""
-    return (values - mean) @ components.T @ components + mean
 
 
 def directions(small: Tensor) -> Tensor:

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rayae.floors import Floors, fit, principal_components, project
+from rayae.components import principal_components, project
+from rayae.floors import Floors, fit
 from rayae.scores import describe, measure
 
 Pixels = NDArray[np.uint8]

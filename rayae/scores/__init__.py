@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from rayae.components import Components
 from rayae.errors import ConfigError
 from rayae.scores.filters import blur, grey, smooth
 from rayae.scores.gaussian import Gaussian
 from rayae.scores.gradient import gradient_errors
 from rayae.scores.head import head_scores
-from rayae.scores.names import COMBINED, HEAD_SCORES, LATENT_SCORES, PICTURE_SCORES, SCORE_NAMES
+from rayae.scores.names import COMBINED, COMPONENT_SCORES, HEAD_SCORES, LATENT_SCORES, PICTURE_SCORES, SCORE_NAMES
 from rayae.scores.pixels import describe
 from rayae.scores.region import Region, average, peak, worst_share
 from rayae.scores.standard import Standard
@@ -21,6 +22,7 @@ from rayae.scores.structure import ssim_error, structure_errors
 
 __all__ = [
     "COMBINED",
+    "COMPONENT_SCORES",
     "HEAD_SCORES",
     "LATENT_SCORES",
     "PICTURE_SCORES",
@@ -50,6 +52,7 @@ def measure(
     head: Tensor | None = None,
     latent: Tensor | None = None,
     gaussian: Gaussian | None = None,
+    components: Components | None = None,
     standard: Standard | None = None,
     region: Region | None = None,
     names: Sequence[str] = SCORE_NAMES,
@@ -61,11 +64,12 @@ def measure(
     map after smoothing. `gradient_mean` is 1 - mean gradient magnitude similarity, in [0, 1], and `gradient_max` the
     highest of its map after smoothing. `head_max`, `head_worst1` and `head_mean` are of the logits `head`
     `[B, 1, h, w]` (see `head_scores`). `latent_distance` is that of `latent` `[B, D]` from the training latents, in
-    standard deviations. `combined` is the mean of the scores of the `standard`, standardised.
+    standard deviations. `component_worst1` is `mse_worst1` of the image against what the principal components can say
+    of it. `combined` is the mean of the scores of the `standard`, standardised.
 
-    What would need a head, a latent with its Gaussian, or a standard that is not given is left out. In a region means
-    are weighted, and the worst are of what is inside; what is outside changes no score. ConfigError when a name is no
-    score's.
+    What would need a head, a latent with its Gaussian, components, or a standard that is not given is left out. In a
+    region means are weighted, and the worst are of what is inside; what is outside changes no score. ConfigError when a
+    name is no score's.
     """
     refuse_unknown(names)
     wanted = {*names} | ({*standard.names} if standard is not None and COMBINED in names else set())
@@ -77,6 +81,8 @@ def measure(
             scores |= head_scores(head, region)
         if latent is not None and gaussian is not None and wanted & {*LATENT_SCORES}:
             scores["latent_distance"] = gaussian(latent)
+        if components is not None and wanted & {*COMPONENT_SCORES}:
+            scores["component_worst1"] = _of_components(images, components, region)
         if standard is not None and COMBINED in names and {*standard.names} <= {*scores}:
             scores[COMBINED] = standard.combined(scores)
     return {name: scores[name] for name in names if name in scores}
@@ -106,6 +112,14 @@ def _of_pictures(images: Tensor, reconstructions: Tensor, region: Region | None,
     if wanted & {"gradient_mean", "gradient_max"}:
         scores |= _measured(_of_gradients(gradient_errors(images, reconstructions), region), wanted)
     return scores
+
+
+def _of_components(images: Tensor, components: Components, region: Region | None) -> Tensor:
+    if region is not None:
+        images, _ = region.filled(images, images)
+    small, said = components(images)
+    inside = None if region is None else region.resized(*small.shape[-2:])
+    return _of_pixels(small - said, inside)["mse_worst1"]()
 
 
 def _measured(measures: Measures, wanted: set[str]) -> dict[str, Tensor]:

@@ -6,7 +6,9 @@ HEAD_SCORES = ("head_max", "head_worst1", "head_mean")
 """What needs the logits of a discriminative head; logits themselves."""
 LATENT_SCORES = ("latent_distance",)
 """What needs the latent and the statistics of the training latents."""
+COMPONENT_SCORES = ("component_worst1",)
+"""What needs the principal components of the training pictures; errors of pictures too."""
 COMBINED = "combined"
 """What needs a `Standard` and the scores that it combines."""
-SINGLE_SCORES = (*PICTURE_SCORES, *HEAD_SCORES, *LATENT_SCORES)
+SINGLE_SCORES = (*PICTURE_SCORES, *HEAD_SCORES, *LATENT_SCORES, *COMPONENT_SCORES)
 SCORE_NAMES = (*SINGLE_SCORES, COMBINED)

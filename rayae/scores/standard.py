@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rayae.errors import DataError
-from rayae.scores.names import PICTURE_SCORES, SINGLE_SCORES
+from rayae.scores.names import COMPONENT_SCORES, PICTURE_SCORES, SINGLE_SCORES
 
 LOWEST = -3.0
 """What a standardised score is at least. Otherwise one score that is far lower than on any normal image, as the error
@@ -45,7 +45,7 @@ class Standard:
     @classmethod
     def fit(cls, scores: Mapping[str, NDArray[np.floating]], names: Sequence[str]) -> "Standard":
         """The scale of these scores, from their values on held-out normal images, `[N]` each, all finite."""
-        is_log = tuple(name in PICTURE_SCORES for name in names)
+        is_log = tuple(name in (*PICTURE_SCORES, *COMPONENT_SCORES) for name in names)
         centres, spreads = [], []
         for name, log in zip(names, is_log, strict=True):
             values = np.asarray(scores[name], dtype=np.float64)

@@ -14,14 +14,23 @@ from rayae.errors import BundleError, ConfigError
 from rayae.networks import weights
 from rayae.networks.custom import CustomNetwork
 from rayae.pixels import as_images
-from rayae.scores import COMBINED, HEAD_SCORES, LATENT_SCORES, PICTURE_SCORES, Gaussian, Region, Standard
+from rayae.scores import (
+    COMBINED,
+    COMPONENT_SCORES,
+    HEAD_SCORES,
+    LATENT_SCORES,
+    PICTURE_SCORES,
+    Gaussian,
+    Region,
+    Standard,
+)
 from rayae.tasks import TASKS
 from tests.unit.small_things import DETECTOR, NETWORK, SIDE, pictures
 
 CPU = torch.device("cpu")
 HEAD = {"channels": 1, "base_width": 8}
 STANDARD = {"names": ["mse", "ssim_worst1"], "centre": [-6.0, -3.0], "spread": [0.5, 0.25], "is_log": [True, True]}
-WHOLE = {"task": "repair", "head": HEAD, "latent": 4, "region": True, "standard": STANDARD}
+WHOLE = {"task": "repair", "head": HEAD, "latent": 4, "components": 3, "region": True, "standard": STANDARD}
 CORNER = np.zeros((SIDE, SIDE), np.uint8)
 CORNER[:16, :16] = 255
 CORNER[15, :16] = 51
@@ -57,8 +66,9 @@ def refusal(network, spec):
         (DETECTOR, PICTURE_SCORES),
         (DETECTOR | {"task": "repair", "head": HEAD}, (*PICTURE_SCORES, *HEAD_SCORES)),
         (DETECTOR | {"latent": 4}, (*PICTURE_SCORES, *LATENT_SCORES)),
+        (DETECTOR | {"components": 3}, (*PICTURE_SCORES, *COMPONENT_SCORES)),
         (DETECTOR | {"standard": STANDARD}, (*PICTURE_SCORES, COMBINED)),
-        (WHOLE, (*PICTURE_SCORES, *HEAD_SCORES, *LATENT_SCORES, COMBINED)),
+        (WHOLE, (*PICTURE_SCORES, *HEAD_SCORES, *LATENT_SCORES, *COMPONENT_SCORES, COMBINED)),
     ],
 )
 def test_it_measures_the_scores_that_its_parts_allow(spec, names):
@@ -120,7 +130,7 @@ class Sharpened(nn.Module):
 
 @pytest.mark.parametrize(("task", "sees_itself"), [("inpaint", False), ("copy", True)])
 def test_what_inpaints_predicts_a_pixel_without_seeing_it(task, sees_itself):
-    model = Detector(CustomNetwork(Sharpened(), "tests:Sharpened"), DETECTOR | {"task": task}, SIDE, SIDE).eval()
+    model = Detector(CustomNetwork(Sharpened(), "tests:Sharpened"), DETECTOR | {"task": task}, 1, SIDE, SIDE).eval()
     given = images(1)
     before = model.look(given).pictures
     for row, column in ((0, 0), (13, 20), (31, 31)):
@@ -170,7 +180,7 @@ def test_a_spec_that_lacks_a_part_is_refused(key):
     "changed",
     [
         {"latent": 0}, {"latent": -1}, {"latent": 1.5}, {"latent": "4"}, {"latent": [4]}, {"latent": True},
-        {"latent": 10**12}, {"standard": 3}, {"standard": []}, {"standard": {}},
+        {"latent": 10**12}, {"components": 0}, {"components": "3"}, {"standard": 3}, {"standard": []}, {"standard": {}},
         {"standard": STANDARD | {"spread": [0.0, 0.0]}}, {"standard": STANDARD | {"names": ["mse", "lpips"]}},
         {"standard": STANDARD | {"names": ["mse", "head_max"], "is_log": [True, False]}},
         {"standard": STANDARD | {"names": ["mse", "latent_distance"], "is_log": [True, False]}},
@@ -189,7 +199,11 @@ def test_a_network_that_cannot_be_built_is_refused(network):
     assert refusal(network, DETECTOR).startswith("the network ")
 
 
-@pytest.mark.parametrize("changed", [{"latent": None}, {"latent": 5}, {"head": None}, {"region": False}], ids=str)
+@pytest.mark.parametrize(
+    "changed",
+    [{"latent": None}, {"latent": 5}, {"components": 2}, {"components": None}, {"head": None}, {"region": False}],
+    ids=str,
+)
 def test_weights_of_another_spec_are_refused(changed):
     with pytest.raises(BundleError, match=r"^the weights do not fit the network \{.*\}: .*\.$"):
         detector.load(NETWORK, WHOLE | changed, weights.save(whole_detector()))

@@ -8,7 +8,8 @@ from scipy.fft import dctn
 from sklearn.decomposition import PCA
 
 from rayae import floors
-from rayae.floors import COMPONENTS, FLOOR_NAMES, Floors, fit, perceptual_hash, principal_components, thumbnails
+from rayae.components import principal_components
+from rayae.floors import COMPONENTS, FLOOR_NAMES, Floors, fit, perceptual_hash, thumbnails
 
 CPU = torch.device("cpu")
 

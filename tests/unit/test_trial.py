@@ -16,7 +16,7 @@ from rayae.networks import weights
 from rayae.networks.custom import CustomNetwork
 from rayae.networks.reconstructed import Reconstructed
 from rayae.pixels import as_images
-from rayae.scores import COMBINED, HEAD_SCORES, LATENT_SCORES, PICTURE_SCORES, Gaussian, Standard
+from rayae.scores import COMBINED, COMPONENT_SCORES, HEAD_SCORES, LATENT_SCORES, PICTURE_SCORES, Gaussian, Standard
 from rayae.trial import ROUNDS, TO_COMBINE, Trial, standard_of, try_out
 from tests.unit.small_things import DETECTOR, NETWORK, SIDE, pictures
 
@@ -25,7 +25,7 @@ REPAIR = DETECTOR | {"task": "repair", "head": {"channels": 1, "base_width": 8}}
 
 
 def around(network, spec=DETECTOR):
-    return Detector(CustomNetwork(network, "tests:Network"), spec, SIDE, SIDE)
+    return Detector(CustomNetwork(network, "tests:Network"), spec, 1, SIDE, SIDE)
 
 
 def tried(model, train=TRAIN, held_out=HELD_OUT, batch=8, seed=0):
@@ -59,7 +59,8 @@ def means_of_quarters(images):
 
 def test_all_that_the_detector_can_measure_is_tried(whole):
     model, found = whole
-    assert set(found.auroc) == {*PICTURE_SCORES, *HEAD_SCORES, *LATENT_SCORES, COMBINED} == set(model.score_names())
+    wanted = {*PICTURE_SCORES, *HEAD_SCORES, *LATENT_SCORES, *COMPONENT_SCORES, COMBINED}
+    assert set(found.auroc) == wanted == set(model.score_names())
     assert found.images == len(HELD_OUT)
     assert all(0 <= area <= 1 for area in found.auroc.values())
 
@@ -106,7 +107,7 @@ def test_a_score_that_is_constant_is_left_out_of_the_standard():
 def test_a_score_that_is_not_measured_is_left_out_of_the_standard():
     found = scores()
     del found[TO_COMBINE[1]]
-    assert standard_of(found) == Standard.fit(found, (TO_COMBINE[0], TO_COMBINE[2]))
+    assert standard_of(found) == Standard.fit(found, (TO_COMBINE[0], *TO_COMBINE[2:]))
 
 
 def test_one_score_alone_is_not_combined():
@@ -117,11 +118,19 @@ def test_one_score_alone_is_not_combined():
 
 
 @pytest.mark.parametrize("latent", [None, lambda images: torch.ones(len(images), 3)], ids=["none", "always the same"])
-def test_without_a_latent_that_varies_there_is_no_distance_and_nothing_to_combine(latent):
+def test_without_a_latent_that_varies_there_is_no_distance(latent):
     model = around(Given(lambda images: Reconstructed(images * 0.9, latent and latent(images))))
     found = tried(model)
-    assert (model.gaussian, model.standard) == (None, None)
-    assert set(found.auroc) == set(PICTURE_SCORES) == set(model.score_names())
+    assert model.gaussian is None
+    assert "latent_distance" not in found.auroc
+    assert set(found.auroc) == set(model.score_names())
+
+
+def test_of_pictures_that_are_all_the_same_there_are_no_components():
+    alike = np.repeat(HELD_OUT[:1], 16, axis=0)
+    model = around(Given(lambda images: images * 0.9))
+    assert set(tried(model, alike, alike).auroc) == set(PICTURE_SCORES)
+    assert (model.components, model.standard) == (None, None)
 
 
 def test_an_auroc_is_that_of_the_pictures_as_they_are_against_the_same_with_defects():
@@ -143,7 +152,7 @@ def test_a_network_that_repairs_finds_defects_and_one_that_copies_does_not():
     repairs = tried(around(Given(base.expand_as)), noisy, noisy)
     copies = tried(around(Given(lambda images: images + 0)), noisy, noisy)
     assert repairs.auroc["mse_worst1"] > 0.95
-    assert set(copies.auroc.values()) == {0.5}
+    assert {area for name, area in copies.auroc.items() if name in PICTURE_SCORES} == {0.5}
 
 
 def test_what_the_reconstructions_keep_of_the_variance_is_told():
