@@ -74,11 +74,18 @@ def are_of(table: pa.Table, images: pa.Table) -> bool:
 def unpacked(table: pa.Table, preprocess: Preprocess) -> Iterator[Loaded]:
     """The images of a chunk again, in their order, with pixels that lie in the memory of the table."""
     shape = (preprocess.height, preprocess.width, preprocess.channels)
-    pixels = np.frombuffer(table["pixels"][0].as_buffer(), dtype=np.uint8).reshape(-1, *shape)
+    pixels = np.frombuffer(_where_it_lies(table["pixels"].chunk(0)), dtype=np.uint8).reshape(-1, *shape)
     left = iter(pixels)
     for about in json.loads(table["became"][0].as_py()):
         image = _Image(**about)
         yield image.loaded(next(left) if image.status == Status.SCORED else None)
+
+
+def _where_it_lies(values: pa.Array) -> pa.Buffer:
+    """The memory of the first of these values; a scalar of pyarrow is a copy of it."""
+    _, ends, data = values.buffers()
+    begin, end = np.frombuffer(ends, dtype=np.int64)[values.offset : values.offset + 2].tolist()
+    return data.slice(begin, end - begin)
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,7 @@ class NetworkSettings(Settings):
     `module:Class`; default: `unet` for the tasks inpaint and repair, else `convolutional`."""
     base_width: Annotated[int, Field(gt=0, le=512, multiple_of=8)] = 16
     """Channels of the first layer, a multiple of 8, from which all sizes follow."""
-    latent: Annotated[int, Field(gt=0, le=65536)] | None = None
+    latent: Annotated[int, Field(gt=0, le=4096)] | None = None
     """Numbers that a network with a bottleneck squeezes a whole picture into; default: follows from `base_width`."""
     options: dict[str, int | float | str | bool] = {}
     """What your own network takes besides."""

@@ -27,7 +27,8 @@ MOST_LATENTS = 20_000
 """Training pictures whose latents the Gaussian is fitted to, of each worker: more would not change it."""
 MOST_FOR_COMPONENTS = 2_000
 """Training pictures, of all workers together, that the principal components are those of."""
-MOST_RECONSTRUCTED = 256
+MOST_RECONSTRUCTED = 2**25
+"""Values, pixels times channels, of the pictures whose variety is measured: 2,048 of 128 x 128 in grey."""
 ROUNDS = 3
 """Times that each held-out picture is damaged, in another way each time."""
 Scores = Mapping[str, NDArray[np.float32]]
@@ -86,7 +87,8 @@ def try_out(
         name: round(float(area_under(np.concatenate([values, *(one[name] for one in damaged)]), is_damaged)), 4)
         for name, values in normal.items()
     }
-    variety = variety_of(*look.reconstructions(validation[: -(-MOST_RECONSTRUCTED // collective.count())]))
+    most = max(1, MOST_RECONSTRUCTED // validation[:1].size // collective.count()) if len(validation) else 0
+    variety = variety_of(*look.reconstructions(validation[:most]))
     return Trial(areas, count, variety.kept, variety.explained)
 
 

@@ -44,9 +44,18 @@ def test_pictures_and_failures_come_back_in_their_order(bad: tuple[int, ...]) ->
         assert one.picture.pixels is None or np.array_equal(one.picture.pixels, other.picture.pixels)
 
 
+def test_a_chunk_in_the_midst_of_others_comes_out_as_itself() -> None:
+    tables = [packed(iter([loaded(n), loaded(n + 1)]), rows(2), PREPROCESS) for n in (1, 3, 5)]
+    together = pa.concat_tables(tables).combine_chunks()
+    for place, table in enumerate(tables):
+        found = [one.picture.pixels for one in unpacked(together.slice(place, 1), PREPROCESS)]
+        wanted = [one.picture.pixels for one in unpacked(table, PREPROCESS)]
+        assert all(np.array_equal(one, other) for one, other in zip(found, wanted, strict=True))
+
+
 def test_the_pixels_are_not_copied_on_their_way_out() -> None:
     table = packed(iter([loaded(1), loaded(2)]), rows(2), PREPROCESS)
-    lies_at = table["pixels"][0].as_buffer().address
+    lies_at = table["pixels"].chunk(0).buffers()[2].address
     first, second = (one.picture.pixels for one in unpacked(table, PREPROCESS))
     assert first is not None
     assert second is not None

@@ -6,9 +6,11 @@ import torch
 from scipy.ndimage import gaussian_filter
 from skimage.metrics import structural_similarity
 
+from rayae.components import Components
 from rayae.errors import ConfigError
 from rayae.results import PIXEL_STATISTICS
 from rayae.scores import (
+    COMPONENT_SCORES,
     HEAD_SCORES,
     LATENT_SCORES,
     PICTURE_SCORES,
@@ -185,11 +187,17 @@ def everything(count=5, seed=0):
         "head": torch.randn(count, 1, 16, 24, generator=generator),
         "latent": torch.randn(count, 4, generator=generator),
         "gaussian": Gaussian.fit(latents),
+        "components": components_of(torch.rand(9, 3, 32, 48, generator=generator)),
         "standard": Standard(
             ("mse", "head_max", "latent_distance"), (-2.0, 1.0, 0.5), (0.5, 2.0, 1.5), (True, False, False)
         ),
     }
     return a, b, given
+
+
+def components_of(images):
+    blank = Components(*images.shape[1:], 0)
+    return blank.fitted(blank.reduced(images))
 
 
 def test_there_is_one_float32_a_score_and_picture():
@@ -201,11 +209,12 @@ def test_there_is_one_float32_a_score_and_picture():
 
 def test_what_would_need_something_that_is_not_given_is_left_out():
     a, b, given = everything()
-    head, latent, gaussian, standard = given.values()
+    head, latent, gaussian, components, standard = given.values()
     assert tuple(measure(a, b)) == PICTURE_SCORES
     assert tuple(measure(a, b, head=head)) == (*PICTURE_SCORES, *HEAD_SCORES)
     assert tuple(measure(a, b, latent=latent)) == tuple(measure(a, b, gaussian=gaussian)) == PICTURE_SCORES
     assert tuple(measure(a, b, latent=latent, gaussian=gaussian)) == (*PICTURE_SCORES, *LATENT_SCORES)
+    assert tuple(measure(a, b, components=components)) == (*PICTURE_SCORES, *COMPONENT_SCORES)
     assert tuple(measure(a, b, head=head, standard=standard)) == (*PICTURE_SCORES, *HEAD_SCORES)
 
 

@@ -9,7 +9,7 @@ import pytest
 from rayae.bundle import Bundle
 from rayae.cli import main
 from rayae.labels import labelled_images
-from rayae.scores import COMBINED, HEAD_SCORES, SCORE_NAMES
+from rayae.scores import HEAD_SCORES, SCORE_NAMES
 from rayae.trial import Trial
 from tests.conftest import SMALL_TRAINING, write_pictures
 
@@ -218,11 +218,11 @@ def test_a_network_of_one_s_own_is_trained_and_scores_only_where_it_is_trusted(
 def test_a_primary_score_that_the_detector_turns_out_not_to_have_is_refused_and_no_bundle_written(
     tmp_path: Path, own: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["rule=none", "task=copy", f"network.kind={own}", f"primary_score={COMBINED}"]
+    words = ["rule=none", "task=copy", f"network.kind={own}", "primary_score=latent_distance"]
     assert train(write_pictures(tmp_path / "images", 40), tmp_path / "bundle", *words) == 1
     assert capsys.readouterr().err.splitlines()[-1] == (
-        "error: primary_score=combined was asked for, and this detector cannot measure it, since too little of it "
-        "varies on normal images; take one of mse, mae, mse_worst1, ssim_error, ssim_worst1, gradient_mean, "
-        "gradient_max, or `auto`, with a new `out=`."
+        "error: primary_score=latent_distance was asked for, and this detector cannot measure it, since too little of "
+        "it varies on normal images; take one of mse, mae, mse_worst1, ssim_error, ssim_worst1, gradient_mean, "
+        "gradient_max, component_worst1, combined, or `auto`, with a new `out=`."
     )
     assert not Bundle.exists(str(tmp_path / "bundle"))
