@@ -69,7 +69,7 @@ def small_bundle(folder: str) -> None:
         detector=DETECTOR,
         preprocess=Preprocess("grey", SIDE, SIDE),
         scores=PICTURE_SCORES,
-        primary_score="mse",
+        choice=bundle.Choice("mse", "as asked", {}),
         precision="float32",
         training={"images": {"train": 1, "validation": 1, "calibration": 1}, "best_epoch": 1, "epochs_done": 1},
         training_images=pa.table({name: ["a"] for name in ("uri", "digest", "group", "split")} | {"size_bytes": [1]}),

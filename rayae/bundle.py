@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -43,6 +44,26 @@ NAMES = {
     "threshold": re.compile(r"threshold-[0-9a-f]{12}\.json"),
 }
 """What these files are called. A bundle names nothing else, so that none can lead out of its directory."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The primary score, and what speaks for it."""
+
+    score: str
+    reason: str
+    """In words."""
+    auroc: Mapping[str, float]
+    """What each score reached, by name; empty when nothing was compared."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"score": self.score, "reason": self.reason, "auroc": dict(self.auroc)}
+
+    def in_words(self) -> str:
+        """The score, the reason, and the others, the best first."""
+        others = sorted(((area, name) for name, area in self.auroc.items() if name != self.score), reverse=True)
+        told = f"; the others: {', '.join(f'{name} {area:.3f}' for area, name in others)}" if others else ""
+        return f"{self.score}, {self.reason}{told}."
 
 
 @dataclass(frozen=True)
@@ -119,6 +140,11 @@ class Bundle:
         return str(self.record["primary_score"])
 
     @property
+    def choice(self) -> Choice:
+        """Why the primary score is what it is."""
+        return Choice(**self.record["choice"])
+
+    @property
     def precision(self) -> str:
         return str(self.record["precision"])
 
@@ -141,15 +167,20 @@ class Bundle:
         return self._table(TRAINING_IMAGES)
 
     def calibration_table(self) -> pa.Table | None:
-        """Scores of the calibration images, one row an image, or None before calibration."""
+        """Scores of the calibration images, one row an image, or None before calibration.
+
+        Beside the normal ones, where `is_defect` is false, it has the labelled defects by which the score was chosen.
+        """
         name = self.record["calibration"]
         return None if name is None else self._table(name)
 
     @cached_property
     def calibration(self) -> NDArray[np.float32] | None:
-        """Primary scores of the calibration images, ascending, or None before calibration."""
+        """Primary scores of the normal calibration images, ascending, or None before calibration."""
         table = self.calibration_table()
-        return None if table is None else np.sort(table["score"].to_numpy().astype(np.float32))
+        if table is None:
+            return None
+        return np.sort(table.filter(pc.invert(table["is_defect"]))["score"].to_numpy().astype(np.float32))
 
     def _table(self, name: str) -> pa.Table:
         # Not pq.read_table: of an open file it leaves threads behind, and 1 process in 4 that then ends does so by
@@ -165,7 +196,7 @@ def create(
     detector: Mapping[str, Any],
     preprocess: Preprocess,
     scores: Sequence[str],
-    primary_score: str,
+    choice: Choice,
     precision: str,
     training: Mapping[str, Any],
     training_images: pa.Table,
@@ -193,7 +224,8 @@ def create(
         "detector": dict(detector),
         "preprocess": preprocess.to_dict(),
         "scores": list(scores),
-        "primary_score": primary_score,
+        "primary_score": choice.score,
+        "choice": choice.to_dict(),
         "precision": precision,
         "calibration": None,
         "threshold": None,
@@ -215,8 +247,16 @@ def seal(record: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
-def calibrated(bundle: Bundle, calibration: pa.Table | None, threshold: Threshold | None) -> Bundle:
-    """The bundle with these calibration scores and this threshold in place of those it had; the old files go last."""
+def calibrated(
+    bundle: Bundle, calibration: pa.Table | None, threshold: Threshold | None, choice: Choice | None = None
+) -> Bundle:
+    """The bundle with these calibration scores and this threshold in place of those it had; the old files go last.
+
+    A `choice` of the primary score replaces that which it had.
+    """
+    if choice is not None:
+        chosen = {"primary_score": choice.score, "choice": choice.to_dict()}
+        bundle = Bundle(bundle.uri, {**bundle.record, **chosen})
     _check_threshold(bundle, threshold)
     files, record = dict(bundle.record["files"]), dict(bundle.record)
     stale = [record[kind] for kind in NAMES if record[kind] is not None]
@@ -260,8 +300,8 @@ def card(bundle: Bundle) -> str:
         f"epoch, {training['best_epoch']} of {training['epochs_done']}.",
         f"- Task: {record['detector']['task']}, by a network of the kind {record['network']['kind']}"
         f"{'' if record['detector']['head'] is None else ' and a head that learnt where synthetic defects were'}.",
-        f"- Scores: {', '.join(bundle.scores)}; the primary score is {bundle.primary_score}. "
-        f"The network computes in {bundle.precision}.",
+        f"- Scores: {', '.join(bundle.scores)}. The network computes in {bundle.precision}.",
+        f"- Primary score: {bundle.choice.in_words()}",
         f"- Threshold: {_threshold_in_words(threshold)}",
         "",
         "A score says how unlike the training images a picture is, not what is wrong with it. It holds for pictures",
@@ -301,6 +341,8 @@ def _check_record(bundle: Bundle) -> None:
             raise BundleError(
                 f"{path} is damaged: its {part} is {record[part]!r}, and not what a {part} is built from."
             )
+    if bundle.choice.score != bundle.primary_score:
+        raise BundleError(f"{path} is damaged: its choice is of another score than its primary one.")
     if bundle.primary_score not in bundle.scores or bundle.preprocess.to_dict() != record["preprocess"]:
         raise BundleError(f"{path} is damaged: its primary score or its preprocess is not one that it can have.")
 

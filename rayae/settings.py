@@ -278,6 +278,10 @@ class RuleSettings(Settings):
 class CalibrationSettings(RunnerSettings, RuleSettings):
     """What calibration needs, by itself and at the end of training."""
 
+    primary_score: str | None = None
+    """The score that is compared with the threshold: one of those of the bundle, or `auto`, the one that ranks labelled
+    defects among the images best, when there are ten or more; default: as it is."""
+
 
 class TrainSettings(Labelled, CalibrationSettings):
     images: Images
@@ -306,7 +310,8 @@ class TrainSettings(Labelled, CalibrationSettings):
     validation_fraction: OpenFraction = 0.1
     """Share of the training images kept out for early stopping, by group."""
     primary_score: str = "auto"
-    """The score that is compared with the threshold, one of those of the bundle; `auto` chooses by calibration data."""
+    """The score that is compared with the threshold, one of those of the bundle. `auto`: the one that ranks the
+    labelled defects of the split `calibration` best, when there are ten or more, else the combined one."""
     region: str | Rectangle | None = None
     """What matters of a picture: a mask picture, white where to look, or a rectangle as fractions of width and height,
     `[left, top, right, bottom]`; default: all of it."""

@@ -55,13 +55,11 @@ class Trial:
         """
         return COMBINED if COMBINED in self.auroc else max(self.auroc, key=lambda name: self.auroc[name])
 
-    def in_words(self, primary: str, is_chosen: bool) -> str:
-        """Which score is the primary one, why, and what the others reach."""
-        others = sorted(((area, name) for name, area in self.auroc.items() if name != primary), reverse=True)
-        why = "chosen; it ranks" if is_chosen else "as asked; it ranks"
+    def reason(self, score: str) -> str:
+        """What the trial says of a score, in words."""
         return (
-            f"primary score: {primary}, {why} synthetic defects above {self.images:,} held-out normal images with an "
-            f"AUROC of {self.auroc[primary]:.3f}; {', '.join(f'{name} {area:.3f}' for area, name in others)}"
+            f"which ranks synthetic defects above {self.images:,} held-out normal images with an AUROC of "
+            f"{self.auroc[score]:.3f}"
         )
 
 

@@ -7,25 +7,30 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from rayae import bundle as bundles
 from rayae import storage
-from rayae.bundle import Bundle
+from rayae.bundle import Bundle, Choice
 from rayae.errors import ConfigError, DataError
 from rayae.labels import labelled_images
 from rayae.loader import digest_of, images_of
-from rayae.manifest import content_hash, is_normal, plan_chunks, sizes_of, write_manifest
+from rayae.manifest import content_hash, is_defect, is_normal, plan_chunks, sizes_of, write_manifest
 from rayae.reader import Image, Reader
 from rayae.redaction import kept
 from rayae.results import Status, user_columns
 from rayae.run import MANIFEST, Run, short_hash
+from rayae.scores.names import COMBINED
 from rayae.settings import CalibrateSettings, CalibrationSettings, RuleSettings, RunnerSettings
+from rayae.statistics import area_under
 from rayae.terminal import say
 from rayae.threshold import Threshold, conformal, conformal_needs, fixed
 from rayae.verbs.index import selected
 from rayae.verbs.score import complete, failure_budget, fingerprint, opened, plan_run, reader_of
 
 WORKPLACE = "calibrating"
+FEWEST_DEFECTS = 10
+"""Fewer labelled defects choose no score: it would be the one that happens to rank these few best."""
 
 
 def calibrate(settings: CalibrateSettings) -> None:
@@ -41,26 +46,53 @@ def calibrate(settings: CalibrateSettings) -> None:
     table, notes = labelled_images(settings.images, settings.labels, selected(settings.select))
     for note in notes:
         say(note)
-    images = normal_images(table)
+    images, defects = normal_images(table), table.filter(pa.array(map(is_defect, table["label"].to_pylist())))
     if images["split"].null_count < images.num_rows:
         images = images.filter(pc.equal(images["split"], "calibration"))
         say(f"{images.num_rows:,} of them are in the split `calibration`")
+        defects = calibration_defects(table)
     refuse_few(images.num_rows, settings)
     refuse_trained(bundle, images, reader_of(settings))
-    calibrate_on(bundle, images, settings)
+    calibrate_on(bundle, images, settings, defects)
 
 
-def calibrate_on(bundle: Bundle, images: pa.Table, settings: CalibrationSettings) -> Bundle:
-    """Score these images with the bundle, keep their scores in it, and choose its threshold."""
-    run = _workplace(bundle, images, settings)
+def calibrate_on(bundle: Bundle, images: pa.Table, settings: CalibrationSettings, defects: pa.Table) -> Bundle:
+    """Score these images with the bundle, keep their scores in it, and choose its threshold.
+
+    With `primary_score=auto` the score is chosen first, by the labelled defects, when there are enough of them.
+    """
+    if settings.primary_score != "auto" or defects.num_rows < FEWEST_DEFECTS:
+        defects = defects.slice(0, 0)
+    run = _workplace(bundle, pa.concat_tables([images, defects]), settings)
     by_status = complete(run, bundle, settings, what="calibrate")["by_status"]
     failure_budget(settings, min_sample=1).spend(by_status)
     scored = run.results()
     scored = scored.filter(pc.equal(scored["status"], Status.SCORED.value))
-    calibration = scored.select(["uri", "group", *bundle.scores, "score"])
-    changed = _commit(bundle, calibration, settings)
+    strange = pa.array(np.isin(scored["uri"].to_numpy(), defects["uri"].to_numpy()))
+    choice = _chosen(bundle, scored, np.asarray(strange), settings.primary_score)
+    if choice is not None:
+        say(f"primary score: {choice.in_words()}")
+    names = ["uri", "group", *bundle.scores]
+    primary = bundle.primary_score if choice is None else choice.score
+    calibration = scored.select(names).append_column("score", scored[primary]).append_column("is_defect", strange)
+    changed = _commit(bundle, calibration, settings, choice)
     storage.remove(run.uri)
     return changed
+
+
+def _chosen(bundle: Bundle, scored: pa.Table, strange: NDArray[np.bool_], asked: str | None) -> Choice | None:
+    """The primary score that is asked for, or that ranks the defects best; None for that which the bundle has."""
+    if asked not in (None, "auto"):
+        if asked not in bundle.scores:
+            raise ConfigError(f"primary_score={asked}: the bundle has the scores {', '.join(bundle.scores)}.")
+        return Choice(str(asked), "as asked", {})
+    count = int(strange.sum())
+    if count < FEWEST_DEFECTS or count == len(strange):
+        return None
+    areas = {name: round(float(area_under(scored[name].to_numpy(), strange)), 4) for name in bundle.scores}
+    best = max(areas, key=lambda name: (areas[name], name == COMBINED))
+    reason = f"which ranks {count:,} labelled defects above {len(strange) - count:,} normal images with an AUROC of "
+    return Choice(best, f"{reason}{areas[best]:.3f}", areas)
 
 
 def normal_images(table: pa.Table) -> pa.Table:
@@ -75,6 +107,12 @@ def normal_images(table: pa.Table) -> pa.Table:
         raise DataError(f"no image is labelled `good` or `normal`; the labels are {found}.")
     say(f"{images.num_rows:,} images are labelled normal")
     return images
+
+
+def calibration_defects(table: pa.Table) -> pa.Table:
+    """The rows of the split `calibration` that are labelled with a defect."""
+    strange = pa.array(map(is_defect, table["label"].to_pylist()), pa.bool_())
+    return table.filter(pc.and_(strange, pc.fill_null(pc.equal(table["split"], "calibration"), False)))
 
 
 def refuse_rule(settings: RuleSettings) -> None:
@@ -135,9 +173,12 @@ def _workplace(bundle: Bundle, images: pa.Table, settings: RunnerSettings) -> Ru
     return plan_run(uri, bundle, firsts, found, {"images": bundle.uri, "settings": kept(settings.model_dump())})
 
 
-def _commit(bundle: Bundle, calibration: pa.Table | None, settings: RuleSettings) -> Bundle:
-    threshold = _choose(bundle, calibration, settings)
-    changed = bundles.calibrated(bundle, calibration, threshold)
+def _commit(
+    bundle: Bundle, calibration: pa.Table | None, settings: RuleSettings, choice: Choice | None = None
+) -> Bundle:
+    primary = bundle.primary_score if choice is None else choice.score
+    threshold = _choose(bundle, primary, calibration, settings)
+    changed = bundles.calibrated(bundle, calibration, threshold, choice)
     if threshold is None:
         say("no threshold (rule=none): flags will be null")
     else:
@@ -145,10 +186,12 @@ def _commit(bundle: Bundle, calibration: pa.Table | None, settings: RuleSettings
     return changed
 
 
-def _choose(bundle: Bundle, calibration: pa.Table | None, settings: RuleSettings) -> Threshold | None:
+def _choose(bundle: Bundle, primary: str, calibration: pa.Table | None, settings: RuleSettings) -> Threshold | None:
+    if calibration is not None:
+        calibration = calibration.filter(pc.invert(calibration["is_defect"]))
     scores = None if calibration is None else calibration["score"].to_numpy().astype(np.float32)
     named = [] if calibration is None else calibration["group"].drop_null().unique().to_pylist()
-    about = {"score": bundle.primary_score, "bundle_id": bundle.bundle_id}
+    about = {"score": primary, "bundle_id": bundle.bundle_id}
     groups, confidence = len(named) or None, settings.confidence
     if settings.rule == "fixed" and settings.cut is not None:
         return fixed(settings.cut, calibration=scores, confidence=confidence, groups=groups, **about)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import numpy as np
 import pyarrow as pa
 
 from rayae import evaluation, storage
@@ -88,7 +89,8 @@ def used_images(bundle: Bundle) -> pa.Table:
     if calibration is None:
         return used
     count = calibration.num_rows
-    own = {"size_bytes": pa.nulls(count, pa.int64()), "split": pa.array(["calibration"] * count, pa.string())}
+    split = np.where(calibration["is_defect"].to_numpy(), "choice", "calibration").astype(object)
+    own = {"size_bytes": pa.nulls(count, pa.int64()), "split": pa.array(split, pa.string())}
     calibrated = pa.table({name: own[name] if name in own else calibration[name] for name in columns})
     return pa.concat_tables([calibrated.cast(used.schema), used])
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from rayae import __version__, storage
 from rayae import bundle as bundles
-from rayae.bundle import Bundle
+from rayae.bundle import Bundle, Choice
 from rayae.detector import score_names
 from rayae.epochs import Progress
 from rayae.errors import DataError, RunError, TrainingError
@@ -29,7 +29,7 @@ from rayae.splits import assign_sides
 from rayae.terminal import say
 from rayae.training import TrainingPlan
 from rayae.trial import Trial
-from rayae.verbs.calibrate import calibrate_on, normal_images, refuse_few, refuse_rule
+from rayae.verbs.calibrate import calibrate_on, calibration_defects, normal_images, refuse_few, refuse_rule
 from rayae.verbs.index import selected
 from rayae.verbs.score import failure_budget
 from rayae.verbs.train_fit import CHECKPOINT, Fitted, Job, Material, fitted
@@ -59,7 +59,7 @@ def train(settings: TrainSettings) -> None:
         job = Job(plan, preprocess, material, region, settings, storage.join(out, WORKPLACE), short_hash(asked))
         bundle = _write(out, job, fitted(job), asked)
     if bundle.record["threshold"] is None and settings.rule != "none":
-        bundle = calibrate_on(bundle, material.of("calibration"), settings)
+        bundle = calibrate_on(bundle, material.of("calibration"), settings, material.defects)
     say(f"bundle: {bundle.uri} (id {bundle.bundle_id})")
 
 
@@ -67,7 +67,7 @@ def _material(settings: TrainSettings) -> Material:
     table, notes = labelled_images(settings.images, settings.labels, selected(settings.select))
     for note in notes:
         say(note)
-    images = normal_images(table)
+    images, defects = normal_images(table), calibration_defects(table)
     sides = assign_sides(images, settings.calibration_fraction, settings.validation_fraction, settings.seed)
     counts = Counter(str(side) for side in sides if side is not None)
     say("split by group: " + ", ".join(f"{counts[side]:,} {side}" for side in sorted(counts)))
@@ -80,7 +80,7 @@ def _material(settings: TrainSettings) -> Material:
             )
     if settings.rule != "none":
         refuse_few(counts["calibration"], settings)
-    return Material(images, sides)
+    return Material(images, sides, defects)
 
 
 def _fingerprint(
@@ -146,7 +146,7 @@ def _write(out: str, job: Job, found: Fitted, asked: Mapping[str, Any]) -> Bundl
     if outcome is None:
         raise TrainingError("training ended before its end; run the same command again.")
     settings, trial, made_with = job.settings, Trial(**outcome.trial), _made_with(job.material, found.became)
-    primary = _primary_score(settings.primary_score, trial)
+    choice = _choice(settings.primary_score, trial)
     verdicts = judged(job.plan, progress, trial, found.twins)
     bundle = bundles.create(
         out,
@@ -155,7 +155,7 @@ def _write(out: str, job: Job, found: Fitted, asked: Mapping[str, Any]) -> Bundl
         detector=outcome.detector,
         preprocess=job.preprocess,
         scores=score_names(outcome.detector),
-        primary_score=primary,
+        choice=choice,
         precision=outcome.precision,
         training={
             "rayae": __version__,
@@ -174,18 +174,19 @@ def _write(out: str, job: Job, found: Fitted, asked: Mapping[str, Any]) -> Bundl
     say(f"trained {len(progress.history)} epochs, the best was {progress.best_epoch}")
     for verdict in verdicts:
         say(f"verdict: {verdict.name}: {verdict.sentence}")
-    say(trial.in_words(primary, settings.primary_score == "auto"))
+    say(f"primary score: {choice.in_words()}")
     return bundle
 
 
-def _primary_score(asked: str, trial: Trial) -> str:
+def _choice(asked: str, trial: Trial) -> Choice:
     """The score that is asked for, or the best one; TrainingError when the trained detector cannot measure it."""
     if asked != "auto" and asked not in trial.auroc:
         raise TrainingError(
             f"primary_score={asked} was asked for, and this detector cannot measure it, since too little of it varies "
             f"on normal images; take one of {', '.join(trial.auroc)}, or `auto`, with a new `out=`."
         )
-    return trial.best if asked == "auto" else asked
+    score = trial.best if asked == "auto" else asked
+    return Choice(score, trial.reason(score), trial.auroc)
 
 
 def judged(plan: TrainingPlan, progress: Progress, trial: Trial, twins: Sequence[Twins]) -> list[Verdict]:

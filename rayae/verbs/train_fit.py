@@ -39,6 +39,8 @@ class Material:
 
     images: pa.Table
     sides: NDArray[np.object_]
+    defects: pa.Table
+    """The labelled defects by which the primary score may be chosen."""
 
     def of(self, *sides: str) -> pa.Table:
         """The images on these sides."""

@@ -42,7 +42,7 @@ def small_bundle(folder, **changed):
         "detector": DETECTOR,
         "preprocess": GREY,
         "scores": PICTURE_SCORES,
-        "primary_score": "mse",
+        "choice": bundle.Choice("mse", "as asked", {}),
         "precision": "float32",
         "training": TRAINING,
         "training_images": TRAINING_IMAGES,

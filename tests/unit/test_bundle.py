@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from rayae import storage
-from rayae.bundle import BUNDLE, CARD, TRAINING, TRAINING_IMAGES, WEIGHTS, Bundle, bundle_id, calibrated, seal
+from rayae.bundle import BUNDLE, CARD, TRAINING, TRAINING_IMAGES, WEIGHTS, Bundle, Choice, bundle_id, calibrated, seal
 from rayae.errors import BundleError, ConfigError
 from rayae.preprocess import Preprocess
 from rayae.scores import PICTURE_SCORES
@@ -25,7 +25,7 @@ SCORES = np.linspace(0.4, 0.1, 40, dtype=np.float32)
 
 def calibration_table(scores=SCORES):
     names = [f"{number}.png" for number in range(len(scores))]
-    return pa.table({"uri": names, "group": names, "mse": scores, "score": scores})
+    return pa.table({"uri": names, "group": names, "mse": scores, "score": scores, "is_defect": [False] * len(names)})
 
 
 def cut_of(bundle, scores=SCORES, **changed):
@@ -252,6 +252,7 @@ def test_another_schema_version_is_refused(bundle, version):
     "changed",
     [{"preprocess": {"mode": "grey"}}, {"preprocess": GREY.to_dict() | {"mode": "cmyk"}}, {"preprocess": None},
      {"preprocess": GREY.to_dict() | {"run": "code"}}, {"scores": None}, {"primary_score": "no score"},
+     {"choice": None}, {"choice": {"score": "mae", "reason": "", "auroc": {}}}, {"choice": {"score": "mse"}},
      {"network": None}, {"network": ["unet"]}, {"detector": None}, {"detector": "copy"},
      {"detector": [["task", "copy"]]}],
 )  # fmt: skip
@@ -273,8 +274,26 @@ def test_a_threshold_of_another_bundle_or_score_is_refused(bundle, changed):
 
 
 def test_another_primary_score_does_not_keep_the_cut_of_the_former(whole):
-    rewrite(whole, primary_score="mae")
+    rewrite(whole, primary_score="mae", choice=Choice("mae", "as asked", {}).to_dict())
     assert "and this is the bundle" in refusal(whole)
+
+
+def test_labelled_defects_are_kept_beside_the_normal_scores_and_set_no_cut(bundle):
+    table = calibration_table()
+    strange = table.set_column(4, "is_defect", pa.array([row < 10 for row in range(len(SCORES))]))
+    known = calibrated(bundle, strange, None)
+    assert known.calibration_table().num_rows == len(SCORES)
+    assert known.calibration.tolist() == sorted(SCORES[10:].tolist())
+
+
+def test_a_choice_replaces_the_primary_score_and_what_spoke_for_the_former(bundle):
+    scores = calibration_table()["score"].to_numpy()
+    cut = conformal(scores, alpha=0.1, groups=40, score="mae", bundle_id=bundle.bundle_id)
+    choice = Choice("mae", "which ranks 12 labelled defects above 40 normal images with an AUROC of 0.900",
+                    {"mae": 0.9, "mse": 0.8})  # fmt: skip
+    changed = Bundle.open(calibrated(bundle, calibration_table(), cut, choice).uri)
+    assert (changed.primary_score, changed.choice, changed.bundle_id) == ("mae", choice, bundle.bundle_id)
+    assert choice.in_words() in storage.read_bytes(storage.join(changed.uri, "CARD.md")).decode()
 
 
 def test_the_id_stays_when_the_bundle_is_calibrated(bundle):
@@ -354,9 +373,9 @@ def test_the_card_says_what_is_true(whole):
     assert f"# Bundle {whole.bundle_id}\n" in text
     assert "- Input: grey, 32 x 32 pixels.\n" in text
     assert "- Trained on 1,200 normal images; 7 others chose the epoch, 3 of 5.\n" in text
-    assert (
-        f"- Scores: {', '.join(PICTURE_SCORES)}; the primary score is mse. The network computes in float32.\n" in text
-    )
+    assert f"- Scores: {', '.join(PICTURE_SCORES)}. The network computes in float32.\n" in text
+    assert "- Primary score: mse, as asked.\n" in text
+    assert "- Task: copy, by a network of the kind convolutional.\n" in text
     assert f"- Threshold: mse above {threshold.cut:.6g} is an anomaly. {threshold.guarantee}\n" in text
 
 

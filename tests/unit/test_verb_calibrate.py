@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from rayae.bundle import Bundle
 from rayae.cli import main
@@ -126,3 +127,49 @@ def test_the_alpha_that_is_named_is_enough(mine: Path, tmp_path: Path, capsys: p
     assert calibrate(mine, f"images={images}", "alpha=0.01") == 1
     assert "alpha=0.021 or more" in capsys.readouterr().err
     assert calibrate(mine, f"images={images}", "alpha=0.021") == 0
+
+
+def test_labelled_defects_choose_the_score_that_ranks_them_best(
+    mine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = write_pictures(tmp_path / "fresh", 40, seed=9, defects=12)
+    assert calibrate(mine, f"images={images}", "labels=folder", "primary_score=auto") == 0
+    after = Bundle.open(str(mine))
+    table = after.calibration_table()
+    assert table is not None
+    strange = table["is_defect"].to_numpy()
+    assert (int(strange.sum()), table.num_rows) == (12, 52)
+    areas = {name: roc_auc_score(strange, table[name].to_numpy()) for name in after.scores}
+    assert after.choice.auroc == pytest.approx(areas, abs=1e-4)
+    assert areas[after.primary_score] == pytest.approx(max(areas.values()), abs=1e-4)
+    assert f"primary score: {after.choice.in_words()}\n" in capsys.readouterr().out
+    assert after.threshold is not None
+    assert (after.threshold.score, after.threshold.n) == (after.primary_score, 40)
+    assert np.array_equal(table["score"].to_numpy(), table[after.primary_score].to_numpy())
+
+
+@pytest.mark.parametrize(("defects", "words"), [(9, ["primary_score=auto"]), (12, [])])
+def test_few_labelled_defects_or_nobody_asking_leave_the_score_as_it_is(
+    mine: Path, tmp_path: Path, defects: int, words: list[str]
+) -> None:
+    before = Bundle.open(str(mine)).choice
+    images = write_pictures(tmp_path / "fresh", 40, seed=9, defects=defects)
+    assert calibrate(mine, f"images={images}", "labels=folder", *words) == 0
+    after = Bundle.open(str(mine))
+    assert after.choice == before
+    table = after.calibration_table()
+    assert table is not None
+    assert (table.num_rows, any(table["is_defect"].to_pylist())) == (40, False)
+
+
+def test_a_score_can_be_named_and_must_be_one_of_the_bundle(
+    mine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = write_pictures(tmp_path / "fresh", 40, seed=9)
+    assert calibrate(mine, f"images={images}", "primary_score=mae") == 0
+    after = Bundle.open(str(mine))
+    assert after.threshold is not None
+    assert after.primary_score == after.threshold.score == "mae"
+    assert calibrate(mine, f"images={images}", "primary_score=lpips") == 2
+    assert "primary_score=lpips: the bundle has the scores mse, mae" in capsys.readouterr().err
+    assert Bundle.open(str(mine)).record == after.record

@@ -50,7 +50,7 @@ def judging(tmp_path: Path) -> Bundle:
         detector=DETECTOR,
         preprocess=Preprocess("grey", 32, 32),
         scores=["mse"],
-        primary_score="mse",
+        choice=bundle.Choice("mse", "as asked", {}),
         precision="float32",
         training={"images": {"train": 2}, "best_epoch": 1, "epochs_done": 1},
         training_images=images,
@@ -183,7 +183,7 @@ def test_a_run_of_another_bundle_is_refused(tmp_path: Path, judging: Bundle) -> 
         detector=DETECTOR,
         preprocess=judging.preprocess,
         scores=["mse"],
-        primary_score="mse",
+        choice=bundle.Choice("mse", "as asked", {}),
         precision="float32",
         training={"images": {"train": 1}, "best_epoch": 1, "epochs_done": 1},
         training_images=pa.table(

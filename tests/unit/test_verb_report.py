@@ -33,7 +33,7 @@ def calibrated(tmp_path: Path) -> Bundle:
         detector=DETECTOR,
         preprocess=Preprocess("grey", 32, 32),
         scores=["mse"],
-        primary_score="mse",
+        choice=bundle.Choice("mse", "as asked", {}),
         precision="float32",
         training={"images": {"train": 1}, "best_epoch": 1, "epochs_done": 1},
         training_images=images,
@@ -44,7 +44,8 @@ def calibrated(tmp_path: Path) -> Bundle:
 def calibrate(made: Bundle, scores: np.ndarray) -> Bundle:
     known = scores.astype(np.float32)
     uris = [f"c{row}.png" for row in range(len(known))]
-    table = pa.table({"uri": uris, "group": uris, "digest": uris, "mse": known, "score": known})
+    names = dict.fromkeys(("uri", "group", "digest"), uris)
+    table = pa.table({**names, "mse": known, "score": known, "is_defect": [False] * len(uris)})
     return bundle.calibrated(made, table, conformal(known, score="mse", alpha=0.05, bundle_id=made.bundle_id))
 
 

@@ -43,6 +43,29 @@ def test_the_column_split_decides(tmp_path: Path) -> None:
     assert used[used["split"] == "calibration"]["uri"].str.extract(r"(\d{4})")[0].astype(int).between(30, 54).all()
 
 
+def test_labelled_defects_of_the_calibration_choose_the_score_and_are_not_evaluated(
+    tmp_path: Path,
+) -> None:
+    write_pictures(tmp_path / "images", 60, defects=20)
+    lines = ["path,label,split"]
+    for number in range(60):
+        side = "train" if number < 30 else "calibration" if number < 50 else "test"
+        lines.append(f"good/part{number:04}.png,good,{side}")
+    lines += [f"scratch/part{n:04}.png,scratch,{'calibration' if n < 72 else 'test'}" for n in range(60, 80)]
+    labels = tmp_path / "labels.csv"
+    labels.write_text("\n".join(lines) + "\n")
+    assert train(tmp_path / "images", tmp_path / "bundle", f"labels={labels}") == 0
+    opened = Bundle.open(str(tmp_path / "bundle"))
+    assert opened.choice.reason.startswith("which ranks 12 labelled defects above 20 normal images with an AUROC of")
+    assert opened.primary_score == opened.choice.score
+    out = f"out={tmp_path / 'run'}"
+    words = [f"images={tmp_path / 'images'}", f"labels={labels}", f"bundle={tmp_path / 'bundle'}", out]
+    assert main(["score", *words, "placement=inline"]) == 0
+    assert main(["evaluate", str(tmp_path / "run"), "resamples=100"]) == 0
+    found = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    assert (found["population"]["normal"], found["population"]["defect"]) == (10, 8)
+
+
 def test_too_few_images_to_calibrate_are_refused_before_training(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -139,7 +162,10 @@ def test_the_primary_score_is_told_with_what_the_others_reach(
     assert train(write_pictures(tmp_path / "images", 40), tmp_path / "bundle", "rule=none", "primary_score=mae") == 0
     opened = Bundle.open(str(tmp_path / "bundle"))
     assert opened.primary_score == "mae"
-    assert f"{Trial(**opened.training['trial']).in_words('mae', False)}\n" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"primary score: {opened.choice.in_words()}\n" in said
+    assert said.count(", head_max ") == 1
+    assert opened.choice.reason == Trial(**opened.training["trial"]).reason("mae")
 
 
 @pytest.mark.parametrize("task", ["copy", "denoise", "inpaint"])
