@@ -21,7 +21,7 @@ from rayae.scores import COMBINED, Gaussian, Standard
 from rayae.statistics import area_under
 from rayae.verdicts import variety_of
 
-TO_COMBINE = ("gradient_mean", "head_mean", "latent_distance", "component_worst1")
+TO_COMBINE = ("gradient_mean", "head_worst1", "latent_distance", "component_worst1")
 """One of each family, so that none of them speaks twice."""
 MOST_LATENTS = 20_000
 """Training pictures whose latents the Gaussian is fitted to, of each worker: more would not change it."""

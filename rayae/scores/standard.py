@@ -9,13 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from rayae.errors import DataError
 from rayae.scores.names import COMPONENT_SCORES, PICTURE_SCORES, SINGLE_SCORES
 
-LOWEST = -3.0
-"""What a standardised score is at least. Otherwise one score that is far lower than on any normal image, as the error
-of a black picture is, would hide in the mean what all others find."""
 NORMAL_MAD = 1.4826
 """Standard deviations in one median absolute deviation of a normal distribution."""
 
@@ -56,7 +54,10 @@ class Standard:
         return cls(tuple(names), tuple(centres), tuple(spreads), is_log)
 
     def combined(self, scores: Mapping[str, Tensor]) -> Tensor:
-        """The mean of the standardised scores, `[B]`: of (s - centre) / spread, and never less than -3 each.
+        """The mean over the scores of ln(1 + e^z), `[B]`, where z = (s - centre) / spread.
+
+        That is z where it is high and 0 where it is low: a score that is lower than on normal images says little, and
+        must not hide what another one finds.
 
         Where `is_log`, s is the logarithm of the score, or of the smallest normal float32 if that is higher.
         """
@@ -82,7 +83,7 @@ class Standard:
 def _standardised(score: Tensor, centre: float, spread: float, is_log: bool) -> Tensor:
     if is_log:
         score = score.clamp(min=torch.finfo(torch.float32).tiny).log()
-    return ((score - centre) / spread).clamp(min=LOWEST)
+    return functional.softplus((score - centre) / spread)
 
 
 def _problem(standard: Standard) -> str | None:

@@ -43,18 +43,20 @@ def test_errors_of_pictures_are_compared_by_their_logarithms_and_nothing_else():
     assert is_log == dict.fromkeys(errors, True) | dict.fromkeys((*HEAD_SCORES, *LATENT_SCORES), False)
 
 
-def test_the_combined_score_is_the_mean_of_the_standardised():
+def test_the_combined_score_is_the_mean_of_the_softened_standardised():
     standard = Standard(("mse", "head_max"), (-6.0, -8.0), (0.5, 2.0), (True, False))
     scores = {"mse": torch.tensor([math.exp(-6), math.exp(-5)]), "head_max": torch.tensor([-8.0, 4.0])}
-    assert standard.combined(scores).tolist() == pytest.approx([0.0, (2 + 6) / 2], abs=1e-5)
+    assert standard.combined(scores).tolist() == pytest.approx(
+        [math.log(2), (math.log1p(math.exp(2)) + math.log1p(math.exp(6))) / 2], abs=1e-5
+    )
 
 
-def test_on_the_normal_images_it_lies_about_zero():
+def test_on_the_normal_images_it_lies_about_that_of_zero():
     scores = normal_scores()
     combined = Standard.fit(scores, NAMES).combined({name: torch.from_numpy(value) for name, value in scores.items()})
     assert combined.dtype == torch.float32
-    assert abs(combined.median().item()) < 0.1
-    assert 0.4 < combined.std().item() < 0.6  # four independent scores of spread 1
+    assert 0.6 < combined.median().item() < 0.9  # ln 2, and more since the positive ones count more
+    assert 0.2 < combined.std().item() < 0.35  # four independent scores, softened
 
 
 def test_a_few_bad_images_among_the_normal_ones_mute_no_score():
@@ -70,7 +72,8 @@ def test_a_score_far_below_all_normal_ones_hides_no_other(nothing):
     one = {name: torch.tensor([float(np.median(values))]) for name, values in normal_scores().items()}
     one |= {"mse": torch.tensor([nothing]), "head_max": torch.tensor([60.0])}
     found = standard.combined(one).item()
-    assert found == pytest.approx((-3 + (60 - standard.centre[2]) / standard.spread[2]) / 4, abs=1e-4)
+    usual = 2 * math.log(2)  # the two others lie at their medians
+    assert found == pytest.approx((usual + (60 - standard.centre[2]) / standard.spread[2]) / 4, abs=1e-3)
     assert found > 5
 
 
