@@ -80,7 +80,7 @@ def test_the_train_manifest_runs_with_settings_of_an_overlay_to_a_bundle_that_sc
         "epochs": 2,
         "workers": 1,
         "preprocess": {"mode": "grey", "height": 32, "width": 32},
-        "network": {"base_width": 8, "latent": 8},
+        "network": {"base_width": 8},
     }
     (mine / "train.yaml").write_text(yaml.safe_dump(settings))
     kustomization = {
