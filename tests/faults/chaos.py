@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import torch
 
 from rayae.cli import main as rayae
 from rayae.run import Run
@@ -148,7 +147,6 @@ def play(rounds: int, first: int, seed: int, bundle: str | None, folder: Path) -
     images = write_pictures(folder / "images", IMAGES, seed=seed)
     bundle = bundle or _small_bundle(images, folder / "bundle")
     words = ["score", f"images={images}", f"bundle={bundle}", f"chunk_images={CHUNK_IMAGES}"]
-    torch.set_num_threads(1)  # as the workers have: the last digits of sums depend on it
     assert rayae([*words, f"out={folder / 'undisturbed'}", "placement=inline"]) == 0
     undisturbed = Run.open(str(folder / "undisturbed")).results()
     told = []
