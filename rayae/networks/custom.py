@@ -96,7 +96,7 @@ def _class_of(name: str) -> type[nn.Module]:
             f"the network {name} cannot be imported: there is no module {error.name!r} on this machine; "
             "install it or put its folder into PYTHONPATH."
         ) from error
-    except Exception as error:
+    except Exception as error:  # code of others, which may raise anything while it is imported
         raise BundleError(f"the network {name} cannot be imported: its module raises {_told(error)}.") from error
     found = getattr(module, class_name, None)
     if not isinstance(found, type) or not issubclass(found, nn.Module):
@@ -108,7 +108,7 @@ def _class_of(name: str) -> type[nn.Module]:
 def _constructed(name: str, network: type[nn.Module], sizes: Mapping[str, Any]) -> nn.Module:
     try:
         return network(**sizes)
-    except Exception as error:
+    except Exception as error:  # their constructor, likewise
         raise BundleError(
             f"the network {name} cannot be built: with {dict(sizes)} it raises {_told(error)}."
         ) from error
@@ -125,7 +125,7 @@ def _try(network: CustomNetwork, sizes: Mapping[str, Any]) -> None:
             made = network(images)
     except BundleError:
         raise
-    except Exception as error:
+    except Exception as error:  # their forward, likewise
         raise BundleError(f"the network {network.name} fails on {list(images.shape)}: {_told(error)}.") from error
     network.train()
     for what, value in made._asdict().items():
