@@ -37,7 +37,15 @@ PICTURES = ("512x512", "1024x768")
 PLACEMENTS = {"inline": [], "together": ["workers=2"], "apart": ["workers=1", "resources.decoders=1"]}
 SIDE = 128
 NETWORK = {"kind": "convolutional", "channels": 3, "height": SIDE, "width": SIDE, "base_width": 8, "latent": 1}
-DETECTOR = {"task": "copy", "head": None, "latent": None, "components": None, "region": False, "standard": None}
+DETECTOR = {
+    "task": "copy",
+    "head": None,
+    "latent": None,
+    "components": None,
+    "nearest": None,
+    "region": False,
+    "standard": None,
+}
 
 
 def one_jpeg(size: str) -> bytes:

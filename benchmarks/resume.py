@@ -18,7 +18,7 @@ import numpy as np
 
 from rayae import storage
 from rayae.manifest import chunks_at, complete, write_manifest
-from rayae.results import SCHEMA_VERSION, Judge, Outcome, Status, chunk_bytes, result_table, summarise
+from rayae.results import PIXEL_STATISTICS, SCHEMA_VERSION, Judge, Outcome, Status, chunk_bytes, result_table, summarise
 from rayae.run import MANIFEST, Run, short_hash, total
 from rayae.terminal import say, show_table
 
@@ -68,7 +68,7 @@ def write(run: Run, begin: int) -> None:
     for chunk in chunks_at(run.record["chunks"], run.rows)[begin::2]:
         images = manifest.slice(chunk.first, chunk.rows)
         scores = {name: rng.lognormal(-5, 1, chunk.rows).astype(np.float32) for name in SCORES}
-        scores |= dict.fromkeys(("pixel_mean", "pixel_std", "pixel_p01"), scores["mse"])
+        scores |= dict.fromkeys(PIXEL_STATISTICS, scores["mse"])
         nothing, sides = [None] * chunk.rows, [512] * chunk.rows
         status = [Status.SCORED] * chunk.rows
         table = result_table(images, Outcome(status, nothing, sides, sides, sides, scores), judge)

@@ -37,7 +37,15 @@ from rayae.verbs import score
 
 SIDE = 32
 NETWORK = {"kind": "convolutional", "channels": 1, "height": SIDE, "width": SIDE, "base_width": 8, "latent": 1}
-DETECTOR = {"task": "copy", "head": None, "latent": None, "components": None, "region": False, "standard": None}
+DETECTOR = {
+    "task": "copy",
+    "head": None,
+    "latent": None,
+    "components": None,
+    "nearest": None,
+    "region": False,
+    "standard": None,
+}
 WORKERS = 2
 
 

@@ -2,7 +2,8 @@
 
 Its spec is that of the network and, beside it, `task`, `head` (the spec of the head, or None), `latent` (numbers of the
 latent whose statistics are known, or None), `components` (how many principal components of the training pictures it
-has, or None), `region` (whether there is one) and `standard` (the scale of the scores that are combined, or None).
+has, or None), `nearest` (of how many training pictures it has the codes, or None), `region` (whether there is one) and
+`standard` (the scale of the scores that are combined, or None).
 """
 
 from collections.abc import Collection, Mapping
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from rayae import networks
 from rayae.components import Components
 from rayae.errors import BundleError, ConfigError, DataError
+from rayae.nearest import Nearest
 from rayae.networks import head as heads
 from rayae.networks import weights
 from rayae.networks.sizes import unfit
@@ -22,6 +24,7 @@ from rayae.scores import (
     COMPONENT_SCORES,
     HEAD_SCORES,
     LATENT_SCORES,
+    NEAREST_SCORES,
     PICTURE_SCORES,
     Gaussian,
     Region,
@@ -31,7 +34,7 @@ from rayae.scores import (
 )
 from rayae.tasks import TASKS, inpainted
 
-KEYS = {"task", "head", "latent", "components", "region", "standard"}
+KEYS = {"task", "head", "latent", "components", "nearest", "region", "standard"}
 
 
 class Seen(NamedTuple):
@@ -59,6 +62,7 @@ class Detector(nn.Module):
         self.gaussian = None if spec["latent"] is None else Gaussian(spec["latent"])
         size = (channels, height, width)
         self.components = None if spec["components"] is None else Components(*size, spec["components"])
+        self.nearest = None if spec["nearest"] is None else Nearest(channels, spec["nearest"])
         self.standard = None if spec["standard"] is None else Standard.from_dict(spec["standard"])
         self.region: Region | None = None
         weights = torch.zeros(height, width, dtype=torch.uint8) if spec["region"] else None
@@ -88,6 +92,7 @@ class Detector(nn.Module):
             latent=seen.latent,
             gaussian=self.gaussian,
             components=self.components,
+            nearest=self.nearest,
             standard=self.standard,
             region=self.region,
             names=tuple(names),
@@ -114,6 +119,7 @@ class Detector(nn.Module):
             "head": self.head_spec,
             "latent": None if self.gaussian is None else len(self.gaussian.mean),
             "components": None if self.components is None else len(self.components.basis),
+            "nearest": None if self.nearest is None else len(self.nearest.codes),
             "region": self.region_weights is not None,
             "standard": None if self.standard is None else self.standard.to_dict(),
         }
@@ -124,8 +130,9 @@ def score_names(spec: Mapping[str, Any]) -> tuple[str, ...]:
     head = HEAD_SCORES if spec["head"] is not None else ()
     latent = LATENT_SCORES if spec["latent"] is not None else ()
     components = COMPONENT_SCORES if spec["components"] is not None else ()
+    nearest = NEAREST_SCORES if spec["nearest"] is not None else ()
     combined = (COMBINED,) if spec["standard"] is not None else ()
-    return (*PICTURE_SCORES, *head, *latent, *components, *combined)
+    return (*PICTURE_SCORES, *head, *latent, *components, *nearest, *combined)
 
 
 def build(network: Mapping[str, Any], spec: Mapping[str, Any], trusted: Collection[str] = ()) -> Detector:
@@ -150,7 +157,7 @@ def _problem(network: Mapping[str, Any], spec: Mapping[str, Any]) -> str | None:
     wrong = [name for name in ("head", "standard") if not isinstance(spec[name], Mapping | None)]
     if not isinstance(spec["region"], bool):
         wrong.append("region")
-    counts = {name: spec[name] for name in ("latent", "components") if spec[name] is not None}
+    counts = {name: spec[name] for name in ("latent", "components", "nearest") if spec[name] is not None}
     wrong += unfit(counts, dict.fromkeys(counts, 1))
     if wrong:
         return f"this rayae does not take its {', '.join(wrong)}"

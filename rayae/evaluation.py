@@ -13,27 +13,21 @@ from rayae.findings import (
     Evaluation,
     Example,
     Examples,
-    Floor,
     Floors,
     Overlap,
     Population,
     RoleErrors,
     ScoreSkill,
 )
+from rayae.floors import FLOOR_COLUMNS, TRIVIAL, Held, find_floors, without_floors
 from rayae.manifest import is_defect, is_normal
-from rayae.results import PIXEL_STATISTICS, Status
-from rayae.statistics import Bools, Figure, area_under, rate, skills
+from rayae.results import Status
+from rayae.score_names import PICTURE_SCORES, UNTRAINED_SCORES
+from rayae.statistics import Bools, Figure, rate, skills
 from rayae.threshold import exceeds
 
-COLUMNS = ("uri", "label", "group", "status", "size_bytes", *PIXEL_STATISTICS, "score", "is_anomaly")
+COLUMNS = ("uri", "label", "group", "status", *TRIVIAL, "score", "is_anomaly")
 """Columns of the results that an evaluation reads, beside those of the other scores."""
-TRIVIAL = {
-    "size_bytes": ("file size", "larger", "smaller"),
-    "pixel_mean": ("mean brightness", "brighter", "darker"),
-    "pixel_std": ("contrast", "higher", "lower"),
-    "pixel_p01": ("brightness of the darkest 1 %", "brighter", "darker"),
-}
-"""Columns that need no model: what they are, and what defects are taken to be when they rank higher or lower."""
 HIGHEST, LOWEST_DEFECTS, HIGHEST_NORMALS = 10, 5, 5
 ROLES = ("train", "validation", "calibration")
 NO_NORMAL = "No unseen normal image is scored and labelled, so false alarms and ranking cannot be had."
@@ -93,16 +87,16 @@ def evaluate(
     """
     rows = without_used_groups(read_rows(results, roles), used_groups)
     population = count_population(rows)
-    errors = errors_by_role(rows)
+    others = [name for name in scores if name != primary and name not in UNTRAINED_SCORES]
     return Evaluation(
         primary=primary,
         confidence=confidence,
         population=population,
-        skill=rank_scores(results, rows, [primary, *(s for s in scores if s != primary)], confidence, resamples, seed),
+        skill=rank_scores(results, rows, [primary, *others], confidence, resamples, seed),
         at_cut=judge_cut(results, rows, cut, confidence),
-        floors=find_floors(results, rows, population),
-        errors=errors,
-        error_ratio=compare_errors(errors),
+        floors=hold_against_floors(results, rows, primary, confidence, resamples, seed),
+        errors=scores_by_role(rows),
+        error_ratio=compare_errors(results, rows, primary),
         overlap=find_overlap(rows),
         examples=pick_examples(rows, cut),
     )
@@ -247,40 +241,29 @@ def judge_cut(results: pa.Table, rows: Rows, cut: float | None, confidence: floa
     )
 
 
-def find_floors(results: pa.Table, rows: Rows, population: Population) -> Floors:
-    """What flagging everything, a random order and what needs no model reach on the same images."""
-    missing = Figure(None, reason=rows.missing_class)
-    share = population.defect_share
-    if rows.missing_class is not None or share is None:
-        return Floors(missing, missing, tuple(Floor(name, f"{TRIVIAL[name][0]} alone", missing) for name in TRIVIAL))
-    trivial = tuple(rank_trivial(results, rows, name) for name in TRIVIAL)
-    return Floors(Figure(2 * share / (1 + share)), Figure(share), trivial)
+def hold_against_floors(
+    results: pa.Table, rows: Rows, primary: str, confidence: float, resamples: int, seed: int
+) -> Floors:
+    """What needs no trained network on the same images, and whether the primary score ranks better."""
+    if rows.missing_class is not None:
+        return without_floors(rows.missing_class)
+    chosen = rows.evaluated
+    held = Held(primary, rows.score[chosen], rows.defect[chosen], group_codes(rows), confidence, resamples, seed)
+    names = [name for name in FLOOR_COLUMNS if name in results.column_names]
+    columns = {name: results[name].to_numpy(zero_copy_only=False).astype(np.float64) for name in names}
+    return find_floors(held, {name: values[chosen] for name, values in columns.items()})
 
 
-def rank_trivial(results: pa.Table, rows: Rows, name: str) -> Floor:
-    """AUROC of a column that needs no model, in whichever direction is better."""
-    what, higher, lower = TRIVIAL[name]
-    title = f"{what} alone"
-    if name not in results.column_names:
-        return Floor(name, title, Figure(None, reason=f"The results have no column {name}."))
-    values = np.asarray(results[name].to_numpy(zero_copy_only=False), dtype=np.float64)
-    known = rows.evaluated & np.isfinite(values)
-    positive = rows.defect[known]
-    if min(positive.sum(), (~positive).sum()) == 0:
-        return Floor(name, title, Figure(None, reason=f"No floor by {what}: it is not known of a whole class."))
-    area = area_under(values[known], positive)
-    direction = higher if area >= 0.5 else lower
-    some = "" if known.sum() == rows.evaluated.sum() else f", of the {known.sum():,} images whose {what} is known"
-    method = f"defects taken to be {direction}{some}"
-    return Floor(name, f"{title} (defects {direction})", Figure(max(area, 1 - area), method=method))
+def members(rows: Rows) -> dict[str, Bools]:
+    """Which rows are of each role."""
+    used = {role: rows.scored & (rows.roles == role) for role in ROLES}
+    return used | {"unseen normal": rows.normal, "unseen defect": rows.defect}
 
 
-def errors_by_role(rows: Rows) -> tuple[RoleErrors, ...]:
+def scores_by_role(rows: Rows) -> tuple[RoleErrors, ...]:
     """Mean and median of the primary score for each role of images."""
-    members = {role: rows.scored & (rows.roles == role) for role in ROLES}
-    members |= {"unseen normal": rows.normal, "unseen defect": rows.defect}
     found = []
-    for role, chosen in members.items():
+    for role, chosen in members(rows).items():
         score = rows.score[chosen].astype(np.float64)
         if len(score) == 0:
             found.append(RoleErrors(role, 0, None, None, f"No {role} image is scored in this run."))
@@ -289,19 +272,27 @@ def errors_by_role(rows: Rows) -> tuple[RoleErrors, ...]:
     return tuple(found)
 
 
-def compare_errors(errors: Sequence[RoleErrors]) -> Figure:
-    """Median error of unseen normal images, or failing these of calibration images, over that of training."""
-    median = {role.role: role.median for role in errors}
-    held_out = next((role for role in ("unseen normal", "calibration") if median[role] is not None), None)
-    train = median["train"]
-    if train is None:
+def compare_errors(results: pa.Table, rows: Rows, primary: str) -> Figure:
+    """Median error of unseen normal images, or failing these of calibration images, over that of training.
+
+    Of the primary score where that is an error of the reconstruction, else of the mean squared error: of a distance, a
+    logit or a combined score the ratio does not say whether the network reproduces what it has not seen.
+    """
+    error = primary if primary in PICTURE_SCORES else "mse"
+    column = "score" if error == primary else error
+    if column not in results.column_names:
+        return Figure(None, reason=f"No ratio of errors: the results have no column {error}.")
+    values = float_column(results, column).astype(np.float64)
+    median = {role: float(np.median(values[chosen])) for role, chosen in members(rows).items() if chosen.any()}
+    held_out = next((role for role in ("unseen normal", "calibration") if role in median), None)
+    if "train" not in median:
         return Figure(None, reason="No ratio of errors: no image of this run was trained on.")
     if held_out is None:
         return Figure(None, reason="No ratio of errors: no normal image of this run was kept out of training.")
-    top = median[held_out]
-    if top is None or train <= 0:
+    if median["train"] <= 0:
         return Figure(None, reason="No ratio of errors: the median error of the training images is not above 0.")
-    return Figure(top / train, method=f"median error of {held_out} images over that of the training images")
+    ratio = median[held_out] / median["train"]
+    return Figure(ratio, method=f"median {error} of {held_out} images over that of the training images")
 
 
 def find_overlap(rows: Rows) -> Overlap:
@@ -314,7 +305,7 @@ def find_overlap(rows: Rows) -> Overlap:
 
 
 def pick_examples(rows: Rows, cut: float | None) -> Examples:
-    """The images that tell most: highest errors, defects with the lowest, normal images with the highest."""
+    """The images that tell most: the highest scores, the lowest of defects, the highest of normal images."""
 
     def top(chosen: Bools, sign: int, count: int) -> tuple[Example, ...]:
         places = np.flatnonzero(chosen)
@@ -329,7 +320,7 @@ def pick_examples(rows: Rows, cut: float | None) -> Examples:
 
 
 def example(rows: Rows, place: int, cut: float | None) -> Example:
-    """One row of the lesson's table: image, error, flagged."""
+    """One row of a table of images: image, score, flagged."""
     score = rows.score[place]
     flagged = None if cut is None else bool(exceeds(rows.score[place : place + 1], cut)[0])
     return Example(rows.uris[place].as_py(), rows.labels[place], float(score), flagged)

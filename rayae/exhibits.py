@@ -1,5 +1,7 @@
 """Home of the tables that show what an evaluation finds: a title, columns and rows of text each."""
 
+from collections.abc import Callable
+
 from rayae.findings import Evaluation, Example, Examples, Population
 from rayae.statistics import Figure, percent
 
@@ -11,6 +13,7 @@ def tables(e: Evaluation) -> list[Table]:
     return [
         _population_table(e.population),
         _skill_table(e),
+        _floor_table(e),
         _cut_table(e),
         (
             f"{e.primary} by role",
@@ -45,10 +48,19 @@ def _skill_table(e: Evaluation) -> Table:
         ]
         for s in e.skill
     ]
-    rows += [[floor.title, number(floor.auroc.value), "-", "-", "-"] for floor in e.floors.trivial]
     rows.append(["random order", "0.5", "-", number(e.floors.average_precision_random.value), "-"])
     interval = f"{percent(e.confidence)} interval"
     return "Ranking", ["score", "AUROC", interval, "average precision", interval], rows
+
+
+def _floor_table(e: Evaluation) -> Table:
+    interval, answer = f"{percent(e.confidence)} interval", {True: "yes", False: "no", None: "-"}
+    rows = [
+        [f.title, number(f.auroc.value), span(f.auroc), signed(f.lead.value), span(f.lead, signed), answer[f.is_beaten]]
+        for f in e.floors.all
+    ]
+    columns = ["floor", "AUROC", interval, f"{e.primary} above it", interval, "beaten"]
+    return "Floors, which need no trained network", columns, rows
 
 
 def _cut_table(e: Evaluation) -> Table:
@@ -74,16 +86,16 @@ def _cut_table(e: Evaluation) -> Table:
 
 def _titled(examples: Examples) -> list[tuple[str, tuple[Example, ...]]]:
     return [
-        ("Highest errors of the evaluated images", examples.highest),
-        ("Defects with the lowest errors", examples.lowest_defects),
-        ("Normal images with the highest errors", examples.highest_normals),
+        ("Highest scores of the evaluated images", examples.highest),
+        ("Defects with the lowest scores", examples.lowest_defects),
+        ("Normal images with the highest scores", examples.highest_normals),
     ]
 
 
 def _example_table(title: str, examples: tuple[Example, ...]) -> Table:
     answer = {True: "yes", False: "no", None: "-"}
     rows = [[x.uri, x.label or "-", f"{x.score:.6g}", answer[x.flagged]] for x in examples]
-    return title, ["image", "label", "error", "flagged"], rows
+    return title, ["image", "label", "score", "flagged"], rows
 
 
 def number(value: float | None) -> str:
@@ -91,6 +103,11 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}"
 
 
-def span(f: Figure) -> str:
+def signed(value: float | None) -> str:
+    """A difference to a thousandth, with its sign, or `-` where there is none."""
+    return "-" if value is None else f"{value:+.3f}"
+
+
+def span(f: Figure, text: Callable[[float | None], str] = number) -> str:
     """The interval of a figure, or `-`."""
-    return "-" if f.low is None or f.high is None else f"{number(f.low)} to {number(f.high)}"
+    return "-" if f.low is None or f.high is None else f"{text(f.low)} to {text(f.high)}"

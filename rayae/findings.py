@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any
 
+from rayae.score_names import IN_WORDS, UNTRAINED_SCORES
 from rayae.statistics import FEW_CLUSTERS, Figure, percent
 
 FEW_IMAGES = 20
@@ -66,31 +67,51 @@ class AtCut:
 
 @dataclass(frozen=True)
 class Floor:
-    """How well one column of the results that needs no model ranks, in whichever direction is better."""
+    """How well one column of the results that needs no trained network ranks."""
 
     name: str
     """The column."""
     title: str
     """What it is, and what the defects are taken to be: `mean brightness alone (defects darker)`."""
     auroc: Figure
+    """Of a trivial statistic in whichever direction is better."""
+    average_precision: Figure
+    lead: Figure
+    """AUROC of the primary score less this one's; the interval is that of the difference."""
+    is_beaten: bool | None
+    """Whether that interval lies above 0; None where nobody can say."""
 
 
 @dataclass(frozen=True)
 class Floors:
-    """What can be had without a model, to hold the figures against."""
+    """What can be had without a trained network, to hold the figures against; the primary score is not among them."""
 
     f1_flag_everything: Figure
     average_precision_random: Figure
     trivial: tuple[Floor, ...]
+    """The file and its pixels."""
+    components: tuple[Floor, ...]
+    """The scores of the principal components of the training images."""
+    nearest: tuple[Floor, ...]
+    """The most similar of the training images."""
 
     @property
-    def best(self) -> tuple[str, float] | None:
-        """Title and AUROC of the trivial floor that ranks best; None when none can be had.
+    def all(self) -> tuple[Floor, ...]:
+        return (*self.trivial, *self.components, *self.nearest)
+
+    @property
+    def best(self) -> dict[str, Floor]:
+        """Of each kind, in words, the floor that ranks best, where one can be had.
 
         Floor and direction are chosen on the images that they are judged on: if it errs, it is against the model.
         """
-        known = [(floor.title, floor.auroc.value) for floor in self.trivial if floor.auroc.value is not None]
-        return max(known, key=lambda floor: floor[1]) if known else None
+        kinds = {
+            "the best trivial statistic": self.trivial,
+            "the best score by principal components": self.components,
+            "the nearest training image": self.nearest,
+        }
+        known = {kind: [f for f in floors if f.auroc.value is not None] for kind, floors in kinds.items()}
+        return {kind: max(some, key=lambda f: f.auroc.value or 0.0) for kind, some in known.items() if some}
 
 
 @dataclass(frozen=True)
@@ -142,7 +163,7 @@ class Evaluation:
     floors: Floors
     errors: tuple[RoleErrors, ...]
     error_ratio: Figure
-    """Median error of held-out normal images over that of the training images."""
+    """Median reconstruction error of held-out normal images over that of the training images."""
     overlap: Overlap
     examples: Examples
 
@@ -152,6 +173,7 @@ class Evaluation:
         groups = (
             _population_words(self.population),
             _skill_words(self),
+            _floor_words(self),
             _cut_words(self),
             _error_words(self),
             _overlap_words(self.overlap),
@@ -184,7 +206,7 @@ def _population_words(p: Population) -> Iterator[str]:
     if p.trained_on_defects:
         yield (
             f"{p.trained_on_defects:,} of the images that the network was trained with are labelled as defects: "
-            f"it learnt to reproduce them."
+            f"it learnt to take them for normal."
         )
     if p.calibrated_on_defects:
         yield (
@@ -194,26 +216,47 @@ def _population_words(p: Population) -> Iterator[str]:
 
 
 def _skill_words(e: Evaluation) -> Iterator[str]:
-    auroc, best = e.skill[0].auroc, e.floors.best
+    auroc = e.skill[0].auroc
     if auroc.value is None:
         return
+    yield f"The score is {e.primary}: {IN_WORDS[e.primary]}."
     yield (
         f"In {100 * auroc.value:.0f} of 100 pairs of a defect and a normal image, the defect has the higher "
         f"{e.primary} (AUROC {figure(auroc, e.confidence)}); 50 is chance."
     )
     if auroc.value < 0.5:
         yield "That is worse than chance: normal images look stranger to this model than defects do."
-    if best is None:
+
+
+def _floor_words(e: Evaluation) -> Iterator[str]:
+    """A sentence on the best floor of each kind, and one on all of them."""
+    if e.skill[0].auroc.value is None:
         return
-    title, floor = best[0][0].upper() + best[0][1:], best[1]
-    if floor >= auroc.value:
-        yield f"{title} ranks as well (AUROC {floor:.3f}): the model shows nothing beyond that."
-    elif auroc.low is None:
-        yield f"{title} reaches {floor:.3f}; without an interval nobody can say that {e.primary} is clearly better."
-    elif floor >= auroc.low:
-        yield f"{title} reaches {floor:.3f}, which is within the interval: {e.primary} is not clearly better."
+    if e.primary in UNTRAINED_SCORES:
+        yield f"{e.primary} needs no trained network and is a floor itself: the network adds nothing to this score."
+    best = e.floors.best
+    for kind, floor in best.items():
+        title = f"{kind[0].upper()}{kind[1:]}, {floor.title},"
+        yield f"{title} reaches {figure(floor.auroc, e.confidence)}: {_held(e, floor)}."
+    if not best:
+        return
+    if all(floor.is_beaten for floor in best.values()):
+        yield f"So {e.primary} beats every floor: the detector knows more than what needs no training."
     else:
-        yield f"{title}, the best floor without a model, reaches {floor:.3f}: {e.primary} is clearly better."
+        others = " and ".join(kind for kind, floor in best.items() if not floor.is_beaten)
+        yield f"So {e.primary} has not been shown to beat {others}: look whether the detector is worth its training."
+
+
+def _held(e: Evaluation, floor: Floor) -> str:
+    """What the lead of the primary score over a floor says."""
+    lead = floor.lead
+    if lead.value is None or lead.value <= 0:
+        return f"{e.primary} does not rank better"
+    if lead.low is None or lead.high is None:
+        return f"{e.primary} is {lead.value:.3f} above it, and without an interval nobody can say that it is better"
+    span = f"{percent(e.confidence)} interval of the difference {lead.low:+.3f} to {lead.high:+.3f}"
+    better = "clearly better" if floor.is_beaten else "not clearly better"
+    return f"{e.primary} is {lead.value:.3f} above it ({span}), which is {better}"
 
 
 def _cut_words(e: Evaluation) -> Iterator[str]:

@@ -1,109 +1,146 @@
-"""Home of the floors: what a picture scores without a trained network, from a few arrays of the training pictures.
+"""Home of the floors: how well defects are ranked by what needs no trained network, and whether a score beats that.
 
-A detector that does not rank above them has learnt nothing that a linear model, or a look at the nearest training
-picture, does not know.
-
-All three look at thumbnails of 32 x 32 pixels, the means of what they cover in whole grey levels, so that a picture
-that was trained on has distance 0 whatever it was stored as.
+Three kinds: trivial statistics of the file and its pixels, the principal components of the training pictures, and the
+most similar training picture. A detector that beats one of them by chance, or not at all, has not shown that its
+network knows more.
 """
 
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional
 
-from rayae.components import principal_components, project
+from rayae.findings import Floor, Floors
+from rayae.score_names import COMPONENT_SCORES, NEAREST_SCORES
+from rayae.statistics import Bools, Figure, Skill, area_under, skills
 
-FLOOR_NAMES = ("pca_error", "nearest_distance", "hash_distance")
-SIDE = 32
-COMPONENTS = 16
-MOST_IMAGES = 2000
-"""Training pictures that are kept, drawn at random: 2 MB of grey thumbnails, and 0.13 ms a picture on one core."""
-HASH_SIDE = 8
-LUMA = (0.299, 0.587, 0.114)
+TRIVIAL = {
+    "size_bytes": ("file size", "larger", "smaller"),
+    "pixel_mean": ("mean brightness", "brighter", "darker"),
+    "pixel_std": ("contrast", "higher", "lower"),
+    "pixel_p01": ("brightness of the darkest 1 %", "brighter", "darker"),
+    "pixel_sharpness": ("sharpness", "sharper", "blurrier"),
+}
+"""Columns that need no model: what they are, and what defects are taken to be when they rank higher or lower."""
+FLOOR_COLUMNS = (*TRIVIAL, *COMPONENT_SCORES, *NEAREST_SCORES)
+Values = NDArray[np.floating]
 
 
-def fit(pixels: NDArray[np.uint8], seed: int) -> dict[str, NDArray[np.generic]]:
-    """The arrays that `Floors` measures with, from `[N, H, W, C]` training pixels; at least two pictures.
+@dataclass(frozen=True)
+class Held:
+    """What floors are held against: the primary score of the images `[N]`, finite, and what the images are."""
 
-    `thumbnails` `[M, 32, 32, C]` uint8 of at most 2,000 of them, `mean` `[D]` and `components` `[K, D]` float32 of
-    the thumbnails in [0, 1], D = 32 * 32 * C, K = 16 or less where there are fewer pictures or fewer directions.
+    primary: str
+    values: Values
+    positive: Bools
+    groups: NDArray[np.intp] | None
+    """Dense numbers from 0."""
+    confidence: float
+    resamples: int
+    seed: int
+
+    def of(self, known: Bools) -> "Held":
+        """The same of some of the images."""
+        groups = None if self.groups is None else np.unique(self.groups[known], return_inverse=True)[1]
+        some = (self.values[known], self.positive[known], groups)
+        return Held(self.primary, *some, self.confidence, self.resamples, self.seed)
+
+    def against(self, columns: Sequence[Values]) -> list[Skill]:
+        """Each column, finite, with its distance from the primary score; both from the same resamples."""
+        return skills(
+            [self.values, *columns],
+            self.positive,
+            self.groups,
+            confidence=self.confidence,
+            resamples=self.resamples,
+            seed=self.seed,
+        )[1:]
+
+
+def without_floors(reason: str) -> Floors:
+    """The floors of images that cannot be ranked."""
+    missing = Figure(None, reason=reason)
+    return _floors(missing, missing, {name: _missing(name, reason) for name in FLOOR_COLUMNS})
+
+
+def find_floors(held: Held, columns: Mapping[str, Values]) -> Floors:
+    """What flagging everything, a random order and `FLOOR_COLUMNS` reach on the same images, which are of both classes.
+
+    `columns` are those of them that the results have, `[N]` each, NaN where a value is not known. The primary score is
+    no floor of itself.
     """
-    kept = np.sort(np.random.default_rng(seed).permutation(len(pixels))[:MOST_IMAGES])
-    small = torch.cat(
-        [thumbnails(torch.from_numpy(pixels[rows])) for rows in np.array_split(kept, len(kept) // 64 + 1)]
-    )
-    mean, components = principal_components(small.flatten(1).float() / 255, COMPONENTS)
-    return {"thumbnails": small.numpy(), "mean": mean.numpy(), "components": components.numpy()}
+    share = float(held.positive.mean())
+    absent = [name for name in FLOOR_COLUMNS if name not in columns]
+    reason = f"The results have no {', '.join(absent)} to hold the score against."
+    found = {name: _missing(name, reason) for name in absent}
+    whole: dict[str, _Column] = {}
+    for name, values in columns.items():
+        if name == held.primary:
+            continue
+        known = np.isfinite(values)
+        if len(np.unique(held.positive[known])) < 2:
+            found[name] = _missing(name, f"No floor by {_what(name)}: it is not known of a whole class.")
+        elif known.all():
+            whole[name] = _Column.of(name, values, held.positive, "")
+        else:
+            some = f", of the {known.sum():,} images whose {_what(name)} is known"
+            part = _Column.of(name, values[known], held.positive[known], some)
+            found[name] = part.floor(held.of(known).against([part.values])[0])
+    ranked = held.against([column.values for column in whole.values()])
+    found |= {name: column.floor(skill) for (name, column), skill in zip(whole.items(), ranked, strict=True)}
+    found.pop(held.primary, None)
+    return _floors(Figure(2 * share / (1 + share)), Figure(share), found)
 
 
-class Floors:
-    """The arrays of `fit` on a device, ready to measure pictures of any size there."""
+@dataclass(frozen=True)
+class _Column:
+    """A column in the direction in which it ranks the images better: if that errs, it is in favour of the floor."""
 
-    def __init__(self, arrays: Mapping[str, NDArray[np.generic]], device: torch.device) -> None:
-        held = {name: torch.from_numpy(np.array(array)).to(device) for name, array in arrays.items()}
-        self.mean, self.components = held["mean"], held["components"]
-        self.directions = directions(held["thumbnails"])
-        self.hashes = perceptual_hash(held["thumbnails"])
+    name: str
+    title: str
+    values: NDArray[np.float64]
+    method: str | None
 
-    def measure(self, pixels: Tensor) -> dict[str, Tensor]:
-        """The floors of `[B, H, W, C]` uint8 pixels: a float32 `[B]` each by `FLOOR_NAMES`, higher is stranger.
+    @classmethod
+    def of(cls, name: str, values: Values, positive: Bools, some: str) -> "_Column":
+        numbers = np.asarray(values, dtype=np.float64)
+        if name not in TRIVIAL:
+            return cls(name, _title(name), numbers, some.removeprefix(", ") or None)
+        _, higher, lower = TRIVIAL[name]
+        is_higher = area_under(numbers, positive) >= 0.5
+        direction = higher if is_higher else lower
+        title = f"{_title(name)} (defects {direction})"
+        return cls(name, title, numbers if is_higher else -numbers, f"defects taken to be {direction}{some}")
 
-        `pca_error` is the mean squared error of the thumbnail in [0, 1] against its projection on the components.
-        `nearest_distance` is 1 less the highest correlation with a training thumbnail, between 0 and 2, and 1 where
-        the picture is flat. `hash_distance` is the lowest number of the 64 bits of the perceptual hash that differ
-        from those of a training thumbnail.
-        """
-        with torch.autocast(pixels.device.type, enabled=False):  # bf16 knows a correlation to 1 in 256
-            small = thumbnails(pixels)
-            values = small.flatten(1).float() / 255
-            correlation = (directions(small) @ self.directions.T).amax(1)
-            agreement = (perceptual_hash(small) @ self.hashes.T).amax(1)
-            return {
-                "pca_error": (values - project(values, self.mean, self.components)).square().mean(1),
-                "nearest_distance": (1 - correlation).clamp(min=0),
-                "hash_distance": (HASH_SIDE**2 - agreement) / 2,
-            }
-
-
-def thumbnails(pixels: Tensor) -> Tensor:
-    """`[B, H, W, C]` uint8 pixels as `[B, 32, 32, C]` uint8: the mean of what each covers, rounded."""
-    means = functional.adaptive_avg_pool2d(pixels.permute(0, 3, 1, 2).float(), SIDE)
-    return means.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    def floor(self, skill: Skill) -> Floor:
+        auroc = skill.auroc
+        how = " / ".join(part for part in (self.method, auroc.method) if part)
+        figure = Figure(auroc.value, auroc.low, auroc.high, how or None, auroc.reason)
+        assert skill.lead is not None
+        return Floor(self.name, self.title, figure, skill.average_precision, skill.lead, _is_beaten(skill.lead))
 
 
-def directions(small: Tensor) -> Tensor:
-    """`[B, 32, 32, C]` thumbnails as `[B, D]` float32 vectors of mean 0 and length 1; flat ones are all 0.
-
-    The product of two is their normalised cross-correlation.
-    """
-    values = small.flatten(1).float()
-    centred = values - values.mean(1, keepdim=True)
-    return functional.normalize(centred, dim=1)
+def _is_beaten(lead: Figure) -> bool | None:
+    """Whether the interval of the lead lies above 0; None where there is no interval that could tell."""
+    if lead.value is None or (lead.low is None and lead.value > 0):
+        return None
+    return lead.low is not None and lead.low > 0
 
 
-def perceptual_hash(small: Tensor) -> Tensor:
-    """The 64 bits of `[B, 32, 32, C]` thumbnails as `[B, 64]` float32 of -1 and 1; a product counts agreement.
-
-    Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010, 3.2.1: the signs of the 8 x 8
-    lowest frequencies of the discrete cosine transform of the luma, without those of frequency 0, against their median.
-    """
-    colours = small.float()
-    grey = colours[..., 0] if small.shape[3] == 1 else colours @ torch.tensor(LUMA, device=small.device)
-    rows = _cosines(small.device)
-    lowest = (rows @ (grey - grey.mean((1, 2), keepdim=True)) @ rows.T).flatten(1)
-    return torch.where(lowest > lowest.median(1, keepdim=True).values, 1.0, -1.0)
+def _floors(f1: Figure, precision: Figure, found: Mapping[str, Floor]) -> Floors:
+    kinds = (tuple(TRIVIAL), COMPONENT_SCORES, NEAREST_SCORES)
+    return Floors(f1, precision, *(tuple(found[name] for name in kind if name in found) for kind in kinds))
 
 
-@lru_cache(maxsize=8)
-def _cosines(device: torch.device) -> Tensor:
-    """The `[8, 32]` matrix of the discrete cosine transform for the frequencies 1 to 8."""
-    with torch.inference_mode(False):
-        frequencies = torch.arange(1, HASH_SIDE + 1)[:, None]
-        angles = torch.pi * frequencies * (torch.arange(SIDE) + 0.5) / SIDE
-        cosines: Tensor = (angles.double().cos() * (2 / SIDE) ** 0.5).float()
-        return cosines.to(device)
+def _missing(name: str, reason: str) -> Floor:
+    missing = Figure(None, reason=reason)
+    return Floor(name, _title(name), missing, missing, missing, None)
+
+
+def _title(name: str) -> str:
+    return f"{_what(name)} alone" if name in TRIVIAL else name
+
+
+def _what(name: str) -> str:
+    return TRIVIAL[name][0] if name in TRIVIAL else name

@@ -85,6 +85,7 @@ def figure(value: Any) -> None:
         raise ValueError(wrong)
 
 
+FLOOR = {"title": str, "auroc": figure, "lead": figure}
 EVALUATION_SHAPE = {
     "primary": str,
     "confidence": NUMBER,
@@ -92,7 +93,7 @@ EVALUATION_SHAPE = {
     "skill": [{"name": str, "auroc": figure, "average_precision": figure}],
     "at_cut": {"recall": figure, "precision": figure, "false_positive_rate": figure, "f1": figure},
     "floors": {
-        "trivial": [{"title": str, "auroc": figure}],
+        **{kind: [FLOOR] for kind in ("trivial", "components", "nearest")},
         "average_precision_random": figure,
         "f1_flag_everything": figure,
     },

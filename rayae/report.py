@@ -236,22 +236,26 @@ def _scale(pictures: Sequence[WorstPicture]) -> float | None:
 
 def _judgement(evaluation: Mapping[str, Any]) -> Judgement:
     """What `evaluation.json` says, in the shape that `evaluation.Evaluation.to_dict` gives it."""
-    at, floors = evaluation["at_cut"], evaluation["floors"]
-    none = {"value": None}
+    at, floors, primary = evaluation["at_cut"], evaluation["floors"], evaluation["primary"]
+    interval = f"{percent(evaluation['confidence'])} interval"
     skill = [(score["name"], score["auroc"], score["average_precision"]) for score in evaluation["skill"]]
-    skill += [(floor["title"], floor["auroc"], none) for floor in floors["trivial"]]
     skill += [("random order", {"value": 0.5, "low": None, "high": None}, floors["average_precision_random"])]
+    held = [
+        (floor["title"], floor["auroc"], _figure(floor["lead"], "+.3f"))
+        for kind in ("trivial", "components", "nearest")
+        for floor in floors[kind]
+    ]
     rates = ("recall", "precision", "false_positive_rate", "f1")
     at_cut = [(name.replace("_", " ").replace("f1", "F1"), at[name]) for name in rates]
     at_cut += [("F1 of flagging everything", floors["f1_flag_everything"])]
     roles = [(e["role"], f"{e['images']:,}", _error(e["median"]), _error(e["mean"])) for e in evaluation["errors"]]
-    interval = f"{percent(evaluation['confidence'])} interval"
     return Judgement(
         words=tuple(evaluation["words"]),
         tables=(
             _table("Defects ranked above normal images", f"Score | AUROC, {interval} | Average precision", skill),
+            _table("Floors, which need no trained network", f"Floor | AUROC, {interval} | {primary} above it", held),
             _table("At the cut", f"Figure | Value, {interval}", at_cut),
-            _table(f"Error ({evaluation['primary']}) by role", "Images | Count | Median | Mean", roles),
+            _table(f"{primary} by role", "Images | Count | Median | Mean", roles),
         ),
     )
 
@@ -261,11 +265,11 @@ def _table(title: str, columns: str, rows: Iterable[Sequence[Any]]) -> Table:
     return Table(title, tuple(columns.split(" | ")), tuple(words))
 
 
-def _figure(figure: Mapping[str, Any]) -> str:
+def _figure(figure: Mapping[str, Any], style: str = ".3f") -> str:
     if figure["value"] is None:
         return NOTHING
-    value, low, high = figure["value"], figure["low"], figure["high"]
-    return f"{value:.3f}" if low is None else f"{value:.3f} ({low:.3f} to {high:.3f})"
+    value, low, high = (figure[part] for part in ("value", "low", "high"))
+    return f"{value:{style}}" if low is None else f"{value:{style}} ({low:{style}} to {high:{style}})"
 
 
 def _error(value: float | None) -> str:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from rayae.threshold import Threshold, flag, p_values
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 METADATA_KEY = b"rayae"
 WORST_KEPT = 8
 SCORE_EDGES: NDArray[np.float64] = np.geomspace(1e-8, 1e2, 201)
@@ -26,7 +26,7 @@ FROM_MANIFEST = ("image_id", "uri", "label", "group")
 ONLY_IN_MANIFEST = ("size_bytes", "etag", "container", "place", "split")
 """What a manifest says for the reader and for training; of it only the bytes come to the results, as `size_bytes`."""
 OUTCOME = ("status", "error", "width", "height", "size_bytes")
-PIXEL_STATISTICS = ("pixel_mean", "pixel_std", "pixel_p01")
+PIXEL_STATISTICS = ("pixel_mean", "pixel_std", "pixel_p01", "pixel_sharpness")
 """Of the pixels that the network saw, in [0, 1]: never thresholded, but floors that a score is held against."""
 DECISION = ("score", "p_value", "is_anomaly", "bundle_id", "threshold_id")
 

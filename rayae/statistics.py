@@ -36,6 +36,8 @@ class Skill:
 
     auroc: Figure
     average_precision: Figure
+    lead: Figure | None = None
+    """AUROC of the first of the scores that were ranked together, less this one's; None for the first itself."""
 
 
 def percent(rate: float) -> str:
@@ -157,32 +159,36 @@ def skills(
     resamples: int,
     seed: int,
 ) -> list[Skill]:
-    """AUROC and average precision of each column of finite scores. Needs both classes.
+    """AUROC, average precision and the first column's lead in AUROC, of each column of finite scores.
 
-    With `groups` (dense numbers from 0) both intervals come from the bootstrap of groups; without, that of
-    AUROC is DeLong's and that of average precision comes from the bootstrap of images.
+    Needs both classes. With `groups` (dense numbers from 0) all intervals come from the bootstrap of groups; without,
+    that of AUROC is DeLong's and the others come from the bootstrap of images. The lead is taken in each resample, so
+    that what makes an image or a group hard is not counted twice.
     """
     if not columns:
         return []
     rankings = [Ranking(column, positive) for column in columns]
-    points = [ranking.skill(np.ones((1, len(positive)))) for ranking in rankings]
-    clusters = np.arange(len(positive)) if groups is None else groups
+    points = np.array([ranking.skill(np.ones((1, len(positive)))) for ranking in rankings])[..., 0]
+    leads = points[0, 0] - points[:, 0]
     reason = no_interval(positive, groups)
     if reason is not None:
-        figures = [[Figure(float(point[0]), reason=reason) for point in pair] for pair in points]
-        return [Skill(auroc, precision) for auroc, precision in figures]
+        bare = [
+            [Figure(float(value), reason=reason) for value in (*point, lead)]
+            for point, lead in zip(points, leads, strict=True)
+        ]
+        return [Skill(auroc, precision, lead if place else None) for place, (auroc, precision, lead) in enumerate(bare)]
+    clusters = np.arange(len(positive)) if groups is None else groups
     drawn, skipped = bootstrap(rankings, positive, clusters, resamples, seed)
     method = bootstrap_method(positive, groups, resamples, skipped)
-    both = []
-    for column, point, draws in zip(columns, points, drawn, strict=True):
-        auroc, precision = (
-            interval(float(value[0]), some, confidence, method) for value, some in zip(point, draws, strict=True)
-        )
+    found = []
+    for place, column in enumerate(columns):
+        auroc, precision = (interval(float(points[place, n]), drawn[place, n], confidence, method) for n in (0, 1))
         area, variance = delong(column, positive)
         if groups is None and variance > 0:
             auroc = Figure(area, *delong_interval(area, variance, confidence), "DeLong, logit scale")
-        both.append(Skill(auroc, precision))
-    return both
+        lead = interval(float(leads[place]), drawn[0, 0] - drawn[place, 0], confidence, method)
+        found.append(Skill(auroc, precision, lead if place else None))
+    return found
 
 
 def no_interval(positive: Bools, groups: NDArray[np.intp] | None) -> str | None:

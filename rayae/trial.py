@@ -16,6 +16,7 @@ from rayae.components import Components
 from rayae.defects import damage
 from rayae.detector import Detector, Seen
 from rayae.errors import DataError
+from rayae.nearest import MOST_IMAGES, Nearest
 from rayae.pixels import as_images
 from rayae.scores import COMBINED, Gaussian, Standard
 from rayae.statistics import area_under
@@ -76,6 +77,7 @@ def try_out(
     look = Looking(detector.eval(), batch, precision, generator)
     detector.gaussian = look.gaussian(train[:MOST_LATENTS])
     detector.components = look.components(train)
+    detector.nearest = look.nearest(train)
     detector.standard = standard_of(look.scores(validation))
     normal = look.scores(validation)
     damaged = [look.scores(validation, damaged=True) for _ in range(ROUNDS)]
@@ -126,13 +128,24 @@ class Looking:
         """Of some of these pictures of each worker; None when they are all the same."""
         share = pictures[: -(-MOST_FOR_COMPONENTS // collective.count())]
         _, height, width, channels = pictures.shape
-        region, blank = self.detector.region, Components(channels, height, width, 0)
+        blank = Components(channels, height, width, 0)
         parts = []
         for first in range(0, len(share), self.batch):
             images = self._device_pixels(share[first : first + self.batch])
-            parts.append(blank.reduced(images if region is None else region.filled(images, images)[0]))
+            parts.append(blank.reduced(self._filled(images)))
         found = blank.fitted(collective.gathered(torch.cat(parts)))
         return found if len(found.basis) else None
+
+    @torch.no_grad()
+    def nearest(self, pictures: NDArray[np.uint8]) -> Nearest:
+        """Of some of these pictures of each worker."""
+        share = pictures[: -(-MOST_IMAGES // collective.count())]
+        blank = Nearest.blank(pictures.shape[3], self._device)
+        codes = [
+            blank.coded(self._filled(self._device_pixels(share[first : first + self.batch])))
+            for first in range(0, len(share), self.batch)
+        ]
+        return blank.fitted(collective.gathered(torch.cat(codes)))
 
     @torch.inference_mode()
     def scores(self, pictures: NDArray[np.uint8], damaged: bool = False) -> Scores:
@@ -162,8 +175,17 @@ class Looking:
                 seen = self.detector.look(images)
             yield images, seen
 
+    def _filled(self, images: Tensor) -> Tensor:
+        """The pictures without what is outside the region."""
+        region = self.detector.region
+        return images if region is None else region.filled(images, images)[0]
+
     def _device_pixels(self, pictures: NDArray[np.uint8]) -> Tensor:
-        return as_images(torch.from_numpy(pictures).to(next(self.detector.parameters()).device))
+        return as_images(torch.from_numpy(pictures).to(self._device))
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.detector.parameters()).device
 
 
 def _of_all_workers(values: list[Tensor]) -> NDArray[np.float32]:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rayae.components import principal_components, project
-from rayae.floors import Floors, fit
+from rayae.nearest import MOST_IMAGES, Nearest
+from rayae.pixels import as_images
 from rayae.scores import describe, measure
 
 Pixels = NDArray[np.uint8]
@@ -40,10 +41,12 @@ def fit_statistics(train: Pixels, calibration: Pixels, seed: int, minutes: float
     return lambda pixels: in_batches(pixels, describe)
 
 
-def fit_floors(train: Pixels, calibration: Pixels, seed: int, minutes: float) -> Score:
-    """What `rayae.floors` measures: components of thumbnails, and the nearest training picture."""
-    floors = Floors(fit(train, seed), CPU)
-    return lambda pixels: in_batches(pixels, floors.measure)
+def fit_nearest(train: Pixels, calibration: Pixels, seed: int, minutes: float) -> Score:
+    """The distance to the nearest training picture, as every bundle has it."""
+    kept = np.random.default_rng(seed).permutation(len(train))[:MOST_IMAGES]
+    blank = Nearest.blank(train.shape[3], CPU)
+    nearest = blank.fitted(blank.coded(as_images(torch.from_numpy(train[kept]))))
+    return lambda pixels: in_batches(pixels, lambda some: {"nearest_distance": nearest(as_images(some))})
 
 
 def fit_pca(train: Pixels, calibration: Pixels, seed: int, minutes: float) -> Score:
@@ -65,7 +68,7 @@ def fit_pca(train: Pixels, calibration: Pixels, seed: int, minutes: float) -> Sc
 
 FLOORS: dict[str, Fit] = {
     "statistics/none": fit_statistics,
-    "floors/none": fit_floors,
+    "nearest/none": fit_nearest,
     "reconstruction/pca": fit_pca,
 }
 """What runs each time, and needs no minutes."""

@@ -10,11 +10,20 @@ from torch import Tensor
 
 from rayae.components import Components
 from rayae.errors import ConfigError
+from rayae.nearest import Nearest
+from rayae.score_names import (
+    COMBINED,
+    COMPONENT_SCORES,
+    HEAD_SCORES,
+    LATENT_SCORES,
+    NEAREST_SCORES,
+    PICTURE_SCORES,
+    SCORE_NAMES,
+)
 from rayae.scores.filters import blur, grey, smooth
 from rayae.scores.gaussian import Gaussian
 from rayae.scores.gradient import gradient_errors
 from rayae.scores.head import head_scores
-from rayae.scores.names import COMBINED, COMPONENT_SCORES, HEAD_SCORES, LATENT_SCORES, PICTURE_SCORES, SCORE_NAMES
 from rayae.scores.pixels import describe
 from rayae.scores.region import Region, average, peak, worst_share
 from rayae.scores.standard import Standard
@@ -25,6 +34,7 @@ __all__ = [
     "COMPONENT_SCORES",
     "HEAD_SCORES",
     "LATENT_SCORES",
+    "NEAREST_SCORES",
     "PICTURE_SCORES",
     "SCORE_NAMES",
     "Gaussian",
@@ -53,6 +63,7 @@ def measure(
     latent: Tensor | None = None,
     gaussian: Gaussian | None = None,
     components: Components | None = None,
+    nearest: Nearest | None = None,
     standard: Standard | None = None,
     region: Region | None = None,
     names: Sequence[str] = SCORE_NAMES,
@@ -64,12 +75,14 @@ def measure(
     map after smoothing. `gradient_mean` is 1 - mean gradient magnitude similarity, in [0, 1], and `gradient_max` the
     highest of its map after smoothing. `head_max`, `head_worst1` and `head_mean` are of the logits `head`
     `[B, 1, h, w]` (see `head_scores`). `latent_distance` is that of `latent` `[B, D]` from the training latents, in
-    standard deviations. `component_worst1` is `mse_worst1` of the image against what the principal components can say
-    of it. `combined` is the mean of the scores of the `standard`, standardised.
+    standard deviations. `component_mse`, `component_worst1` and `component_ssim` are `mse`, `mse_worst1` and
+    `ssim_error` of the image against what the principal components can say of it. `nearest_distance` is the distance
+    to the nearest training picture (see `Nearest`). `combined` is the mean of the scores of the `standard`,
+    standardised.
 
-    What would need a head, a latent with its Gaussian, components, or a standard that is not given is left out. In a
-    region means are weighted, and the worst are of what is inside; what is outside changes no score. ConfigError when a
-    name is no score's.
+    What would need a head, a latent with its Gaussian, components, codes of training pictures, or a standard that is
+    not given is left out. In a region means are weighted, and the worst are of what is inside; what is outside changes
+    no score. ConfigError when a name is no score's.
     """
     refuse_unknown(names)
     wanted = {*names} | ({*standard.names} if standard is not None and COMBINED in names else set())
@@ -82,7 +95,9 @@ def measure(
         if latent is not None and gaussian is not None and wanted & {*LATENT_SCORES}:
             scores["latent_distance"] = gaussian(latent)
         if components is not None and wanted & {*COMPONENT_SCORES}:
-            scores["component_worst1"] = _of_components(images, components, region)
+            scores |= _of_components(images, components, region, wanted)
+        if nearest is not None and wanted & {*NEAREST_SCORES}:
+            scores["nearest_distance"] = nearest(images if region is None else region.filled(images, images)[0])
         if standard is not None and COMBINED in names and {*standard.names} <= {*scores}:
             scores[COMBINED] = standard.combined(scores)
     return {name: scores[name] for name in names if name in scores}
@@ -114,12 +129,23 @@ def _of_pictures(images: Tensor, reconstructions: Tensor, region: Region | None,
     return scores
 
 
-def _of_components(images: Tensor, components: Components, region: Region | None) -> Tensor:
+def _of_components(
+    images: Tensor, components: Components, region: Region | None, wanted: set[str]
+) -> dict[str, Tensor]:
     if region is not None:
         images, _ = region.filled(images, images)
     small, said = components(images)
     inside = None if region is None else region.resized(*small.shape[-2:])
-    return _of_pixels(small - said, inside)["mse_worst1"]()
+    pixels = _of_pixels(small - said, inside)
+    measures = {"component_mse": pixels["mse"], "component_worst1": pixels["mse_worst1"]}
+    if "component_ssim" in wanted:
+        measures["component_ssim"] = _of_structure(structure_errors(small, said), _inner(inside))["ssim_error"]
+    return _measured(measures, wanted)
+
+
+def _inner(region: Region | None) -> Region | None:
+    """Where SSIM looks in a picture that was made smaller: everywhere when its border took all of the region."""
+    return None if region is None or not region.inner.worst else region.inner
 
 
 def _measured(measures: Measures, wanted: set[str]) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rayae.errors import DataError
-from rayae.scores.names import COMPONENT_SCORES, PICTURE_SCORES, SINGLE_SCORES
+from rayae.score_names import COMPONENT_SCORES, PICTURE_SCORES, SINGLE_SCORES
 
 NORMAL_MAD = 1.4826
 """Standard deviations in one median absolute deviation of a normal distribution."""

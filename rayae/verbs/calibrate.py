@@ -20,7 +20,7 @@ from rayae.reader import Image, Reader
 from rayae.redaction import kept
 from rayae.results import Status, user_columns
 from rayae.run import MANIFEST, Run, short_hash
-from rayae.scores.names import COMBINED
+from rayae.score_names import COMBINED
 from rayae.settings import CalibrateSettings, CalibrationSettings, RuleSettings, RunnerSettings
 from rayae.statistics import area_under
 from rayae.terminal import say

@@ -26,6 +26,7 @@ def training_plan(settings: TrainSettings, preprocess: Preprocess) -> TrainingPl
         "head": head_spec if head.enabled and settings.task == "repair" else None,
         "latent": None,
         "components": None,
+        "nearest": None,
         "region": settings.region is not None,
         "standard": None,
     }

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from rayae import storage
 from rayae.manifest import Chunk, Manifest, complete, plan_chunks, write_manifest
-from rayae.results import SCHEMA_VERSION, Judge, Outcome, Status, chunk_bytes, result_table, summarise
+from rayae.results import PIXEL_STATISTICS, SCHEMA_VERSION, Judge, Outcome, Status, chunk_bytes, result_table, summarise
 from rayae.run import MANIFEST, Run, short_hash, total
 from rayae.threshold import conformal
 
@@ -58,7 +58,8 @@ def create(uri: str, manifest: Manifest, chunks: list[Chunk], threshold: bool) -
 
 def pixel_statistics(scores: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
     """Of pictures that are the darker, the higher they score."""
-    return {"pixel_mean": 0.9 - scores, "pixel_std": scores / 4, "pixel_p01": 0.1 - scores / 10}
+    values = (0.9 - scores, scores / 4, 0.1 - scores / 10, scores / 8)
+    return dict(zip(PIXEL_STATISTICS, values, strict=True))
 
 
 def scored(run: Run, chunk: Chunk) -> pa.Table:

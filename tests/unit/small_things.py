@@ -17,7 +17,15 @@ from rayae.scores import PICTURE_SCORES
 SIDE = 32
 GREY = Preprocess("grey", SIDE, SIDE)
 NETWORK = {"kind": "convolutional", "channels": 1, "height": SIDE, "width": SIDE, "base_width": 8, "latent": 4}
-DETECTOR = {"task": "copy", "head": None, "latent": None, "components": None, "region": False, "standard": None}
+DETECTOR = {
+    "task": "copy",
+    "head": None,
+    "latent": None,
+    "components": None,
+    "nearest": None,
+    "region": False,
+    "standard": None,
+}
 TRAINING = {"images": {"train": 1200, "validation": 7, "calibration": 9}, "best_epoch": 3, "epochs_done": 5}
 TRAINING_IMAGES = pa.table(
     {"uri": ["a.png"], "size_bytes": [1], "digest": ["00"], "group": ["g"], "split": ["train"]},

@@ -19,6 +19,7 @@ from rayae.scores import (
     COMPONENT_SCORES,
     HEAD_SCORES,
     LATENT_SCORES,
+    NEAREST_SCORES,
     PICTURE_SCORES,
     Gaussian,
     Region,
@@ -30,7 +31,15 @@ from tests.unit.small_things import DETECTOR, NETWORK, SIDE, pictures
 CPU = torch.device("cpu")
 HEAD = {"channels": 1, "base_width": 8}
 STANDARD = {"names": ["mse", "ssim_worst1"], "centre": [-6.0, -3.0], "spread": [0.5, 0.25], "is_log": [True, True]}
-WHOLE = {"task": "repair", "head": HEAD, "latent": 4, "components": 3, "region": True, "standard": STANDARD}
+WHOLE = {
+    "task": "repair",
+    "head": HEAD,
+    "latent": 4,
+    "components": 3,
+    "nearest": 5,
+    "region": True,
+    "standard": STANDARD,
+}
 CORNER = np.zeros((SIDE, SIDE), np.uint8)
 CORNER[:16, :16] = 255
 CORNER[15, :16] = 51
@@ -67,8 +76,9 @@ def refusal(network, spec):
         (DETECTOR | {"task": "repair", "head": HEAD}, (*PICTURE_SCORES, *HEAD_SCORES)),
         (DETECTOR | {"latent": 4}, (*PICTURE_SCORES, *LATENT_SCORES)),
         (DETECTOR | {"components": 3}, (*PICTURE_SCORES, *COMPONENT_SCORES)),
+        (DETECTOR | {"nearest": 3}, (*PICTURE_SCORES, *NEAREST_SCORES)),
         (DETECTOR | {"standard": STANDARD}, (*PICTURE_SCORES, COMBINED)),
-        (WHOLE, (*PICTURE_SCORES, *HEAD_SCORES, *LATENT_SCORES, *COMPONENT_SCORES, COMBINED)),
+        (WHOLE, (*PICTURE_SCORES, *HEAD_SCORES, *LATENT_SCORES, *COMPONENT_SCORES, *NEAREST_SCORES, COMBINED)),
     ],
 )
 def test_it_measures_the_scores_that_its_parts_allow(spec, names):
@@ -180,7 +190,8 @@ def test_a_spec_that_lacks_a_part_is_refused(key):
     "changed",
     [
         {"latent": 0}, {"latent": -1}, {"latent": 1.5}, {"latent": "4"}, {"latent": [4]}, {"latent": True},
-        {"latent": 10**12}, {"components": 0}, {"components": "3"}, {"standard": 3}, {"standard": []}, {"standard": {}},
+        {"latent": 10**12}, {"components": 0}, {"components": "3"}, {"nearest": 0}, {"nearest": True},
+        {"standard": 3}, {"standard": []}, {"standard": {}},
         {"standard": STANDARD | {"spread": [0.0, 0.0]}}, {"standard": STANDARD | {"names": ["mse", "lpips"]}},
         {"standard": STANDARD | {"names": ["mse", "head_max"], "is_log": [True, False]}},
         {"standard": STANDARD | {"names": ["mse", "latent_distance"], "is_log": [True, False]}},
@@ -201,7 +212,16 @@ def test_a_network_that_cannot_be_built_is_refused(network):
 
 @pytest.mark.parametrize(
     "changed",
-    [{"latent": None}, {"latent": 5}, {"components": 2}, {"components": None}, {"head": None}, {"region": False}],
+    [
+        {"latent": None},
+        {"latent": 5},
+        {"components": 2},
+        {"components": None},
+        {"nearest": 4},
+        {"nearest": None},
+        {"head": None},
+        {"region": False},
+    ],
     ids=str,
 )
 def test_weights_of_another_spec_are_refused(changed):

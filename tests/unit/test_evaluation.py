@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pyarrow as pa
@@ -11,8 +12,10 @@ from sklearn.metrics import average_precision_score, f1_score, precision_score, 
 from rayae.errors import DataError
 from rayae.evaluation import COLUMNS, evaluate
 from rayae.exhibits import tables
+from rayae.floors import FLOOR_COLUMNS
 from rayae.manifest import complete
 from rayae.results import PIXEL_STATISTICS, Status, result_schema
+from rayae.score_names import COMPONENT_SCORES, IN_WORDS, NEAREST_SCORES, SCORE_NAMES, UNTRAINED_SCORES
 from rayae.statistics import Figure, clopper_pearson
 
 SCORED = str(Status.SCORED)
@@ -41,7 +44,7 @@ def table(scores, labels, *, groups=None, status=None, sizes=None, pixels=None, 
 
 def judge(results, *, roles=None, cut=None, scores=("mse",), **more):
     roles = [None] * results.num_rows if roles is None else roles
-    return evaluate(results, primary="mse", scores=scores, cut=cut, roles=roles, **{"resamples": 200, **more})
+    return evaluate(results, scores=scores, cut=cut, roles=roles, **{"primary": "mse", "resamples": 200, **more})
 
 
 def archive(count=120, seed=0, shift=1.5, groups=None):
@@ -159,8 +162,8 @@ def test_the_floors_are_those_of_the_trivial_rules():
     floors = judge(results, cut=2.0).floors
     assert floors.f1_flag_everything.value == pytest.approx(f1_score(truth, [True] * len(truth)))
     assert floors.average_precision_random.value == pytest.approx(np.mean(truth))
-    assert [floor.name for floor in floors.trivial] == ["size_bytes", "pixel_mean", "pixel_std", "pixel_p01"]
-    assert [floor.auroc.value for floor in floors.trivial] == [0.5] * 4
+    assert [floor.name for floor in floors.trivial] == ["size_bytes", *PIXEL_STATISTICS]
+    assert [floor.auroc.value for floor in floors.trivial] == [0.5] * 5
 
 
 @pytest.mark.parametrize(
@@ -172,6 +175,7 @@ def test_the_floors_are_those_of_the_trivial_rules():
         ("pixel_mean", 0.25, "mean brightness alone (defects darker)"),
         ("pixel_std", 0.25, "contrast alone (defects lower)"),
         ("pixel_p01", 0.25, "brightness of the darkest 1 % alone (defects darker)"),
+        ("pixel_sharpness", 0.25, "sharpness alone (defects blurrier)"),
     ],
 )
 def test_what_gives_the_defects_away_without_a_model_is_told(name, of_defects, title):
@@ -179,58 +183,83 @@ def test_what_gives_the_defects_away_without_a_model_is_told(name, of_defects, t
     values = [1000 if name == "size_bytes" else 0.5] * 20 + [of_defects] * 20
     given = {"sizes": values} if name == "size_bytes" else {"pixels": {name: values}}
     evaluation = judge(table(np.random.default_rng(0).random(40).tolist(), labels, **given))
-    assert evaluation.floors.best == (title, 1.0)
     [floor] = [floor for floor in evaluation.floors.trivial if floor.name == name]
-    assert floor.auroc.method == f"defects taken to be {title.split('defects ')[1][:-1]}"
-    sentence = f"{title[0].upper()}{title[1:]} ranks as well (AUROC 1.000): the model shows nothing beyond that."
-    assert sentence in evaluation.words
-    ranking = next(rows for name, _, rows in tables(evaluation) if name == "Ranking")
-    assert [title, "1", "-", "-", "-"] in ranking
+    assert (floor.title, floor.auroc.value, floor.is_beaten) == (title, 1.0, False)
+    assert evaluation.floors.best["the best trivial statistic"] == floor
+    assert f"The best trivial statistic, {title}, reaches 1.000: mse does not rank better." in evaluation.words
+    rows = next(rows for name, _, rows in tables(evaluation) if name == "Floors, which need no trained network")
+    [row] = [row for row in rows if row[0] == title]
+    assert (row[1], row[-1]) == ("1", "no")
 
 
-def test_floors_are_those_of_scikit_learn_in_the_better_direction():
-    _, labels, scores = archive()
-    truth = [label == "crack" for label in labels]
-    values = {name: np.random.default_rng(place).random(120) for place, name in enumerate(PIXEL_STATISTICS)}
-    pixels = {name: some.astype(np.float32).tolist() for name, some in values.items()}
-    floors = judge(table(scores.tolist(), labels, pixels=pixels)).floors
-    for floor in floors.trivial[1:]:
-        area = roc_auc_score(truth, pixels[floor.name])
-        assert floor.auroc.value == pytest.approx(max(area, 1 - area), abs=1e-12)
+def with_floors(strength, groups=None, primary="mse"):
+    """An evaluation of a score of AUROC 0.97 beside all floors, of which those of components are as `strength` says."""
+    generator = np.random.default_rng(0)
+    truth = np.arange(160) % 2
+    columns = {name: generator.normal(size=160) for name in (*PIXEL_STATISTICS, *UNTRAINED_SCORES)}
+    columns["component_ssim"] = truth * strength + generator.normal(size=160)
+    pixels = {name: columns.pop(name) for name in PIXEL_STATISTICS}
+    scores = (truth * 2.7 + generator.normal(size=160)).astype(np.float32)
+    labels = ["crack" if hit else "good" for hit in truth]
+    results = table(scores.tolist(), labels, groups=groups, pixels=pixels, **columns)
+    return judge(results, primary=primary, scores=("mse", *UNTRAINED_SCORES))
 
 
-def skill_words(floor_hits):
-    """Words on a score of AUROC 0.825 when the darkest `floor_hits` of 40 images are defects, as are 20 of all."""
-    labels = ["good"] * 20 + ["crack"] * 20
-    scores = [*range(20), *range(5, 10), *range(20, 35)]
-    dark = [1 - 0.01 * place for place in range(20)]
-    dark += [0.001 * place if place < floor_hits else 0.905 for place in range(20)]
-    evaluation = judge(table([float(x) for x in scores], labels, pixels={"pixel_mean": dark}))
-    [first, second, *_] = [s for s in evaluation.words if "AUROC" in s or "brightness" in s]
-    assert "the defect has the higher mse" in first
-    auroc = evaluation.skill[0].auroc
-    return second, evaluation.floors.best[1], auroc
+def test_a_score_that_beats_all_floors_is_said_to_and_one_that_does_not_is_not():
+    best, even, behind = (with_floors(strength).words for strength in (0.5, 2.5, 6.0))
+    assert "So mse beats every floor: the detector knows more than what needs no training." in best
+    told = "So mse has not been shown to beat the best score by principal components: look whether the detector is "
+    assert f"{told}worth its training." in even
+    assert f"{told}worth its training." in behind
+    assert any(words.startswith("The nearest training image, nearest_distance, reaches 0.") for words in best)
+    [close] = [words for words in even if words.startswith("The best score by principal components, component_ssim,")]
+    assert "95 % interval of the difference -0." in close
+    assert close.endswith("which is not clearly better.")
+    [ahead] = [words for words in behind if words.startswith("The best score by principal components, component_ssim,")]
+    assert ahead.endswith("mse does not rank better.")
 
 
-@pytest.mark.parametrize(
-    ("hits", "words"),
-    [
-        (20, "ranks as well (AUROC {floor:.3f}): the model shows nothing beyond that."),
-        (12, "reaches {floor:.3f}, which is within the interval: mse is not clearly better."),
-        (3, ", the best floor without a model, reaches {floor:.3f}: mse is clearly better."),
-    ],
-)
-def test_the_score_is_held_against_the_best_floor(hits, words):
-    sentence, floor, auroc = skill_words(hits)
-    assert sentence.endswith(words.format(floor=floor))
-    assert sentence.startswith("Mean brightness alone (defects darker)")
-    assert (floor >= auroc.value, floor >= auroc.low) == (hits == 20, hits > 3)
+def test_what_needs_no_network_stands_among_the_floors_and_not_among_the_scores():
+    evaluation = with_floors(1.0)
+    assert [one.name for one in evaluation.skill] == ["mse"]
+    assert [one.name for one in evaluation.floors.components] == list(COMPONENT_SCORES)
+    assert [one.name for one in evaluation.floors.nearest] == list(NEAREST_SCORES)
+    assert [one.name for one in evaluation.floors.all] == list(FLOOR_COLUMNS)
+
+
+def test_a_primary_score_that_is_a_floor_is_said_to_be_one_and_is_not_held_against_itself():
+    evaluation = with_floors(1.0, primary="component_mse")
+    assert [one.name for one in evaluation.floors.components] == ["component_worst1", "component_ssim"]
+    assert [one.name for one in evaluation.skill] == ["component_mse", "mse"]
+    assert (
+        "component_mse needs no trained network and is a floor itself: the network adds nothing to this score."
+    ) in evaluation.words
+
+
+def test_intervals_of_floors_come_from_groups():
+    floors = with_floors(1.0, groups=[f"module-{number // 8}" for number in range(160)]).floors
+    for floor in floors.components:
+        assert floor.lead.method == floor.auroc.method == "bootstrap of 20 groups, 200 resamples"
+        assert floor.lead.low < floor.lead.value < floor.lead.high
+
+
+@pytest.mark.parametrize("primary", SCORE_NAMES)
+def test_every_score_is_told_in_words_that_fit_it(primary):
+    evaluation = with_floors(1.0, primary=primary)
+    description = f"The score is {primary}: {IN_WORDS[primary]}."
+    assert description in evaluation.words
+    told = " ".join(words for words in evaluation.words if words != description and "ratio of errors" not in words)
+    titles = " ".join(title for title, _, _ in tables(evaluation))
+    assert f"{primary} by role" in titles
+    for text in (told, titles):
+        assert not re.search("error|reproduc|reconstruct", text.replace(primary, ""))
 
 
 def test_without_an_interval_no_score_is_called_better_than_a_floor():
     words = judge(table([1.0, 2, 3, 4], ["good", "good", "good", "crack"], sizes=[1, 4, 2, 3])).words
     assert (
-        "File size alone (defects larger) reaches 0.667; without an interval nobody can say that mse is clearly better."
+        "The best trivial statistic, file size alone (defects larger), reaches 0.667: mse is 0.333 above it, and "
+        "without an interval nobody can say that it is better."
     ) in words
 
 
@@ -242,14 +271,18 @@ def test_a_floor_that_is_not_known_is_left_out_or_is_a_reason():
     none = judge(table([1.0, 2, 3, 4], labels, sizes=[None, None, 3, 3]))
     assert none.floors.trivial[0].auroc.value is None
     assert "No floor by file size: it is not known of a whole class." in none.words
-    assert none.floors.best[1] == 0.5
+    assert none.floors.best["the best trivial statistic"].auroc.value == 0.5
 
 
-def test_results_of_an_older_schema_have_no_floors_by_pixels_and_that_is_said():
+def test_results_of_an_older_schema_lack_some_floors_and_that_is_said_once():
     results = table([1.0, 2, 3, 4], ["good", "good", "crack", "crack"]).drop_columns(list(PIXEL_STATISTICS))
     evaluation = judge(results)
-    assert [floor.auroc.value for floor in evaluation.floors.trivial] == [0.5, None, None, None]
-    assert "The results have no column pixel_mean." in evaluation.words
+    assert [floor.auroc.value for floor in evaluation.floors.all] == [0.5, *[None] * 8]
+    [told] = [words for words in evaluation.words if words.startswith("The results have no ")]
+    assert told == (
+        "The results have no pixel_mean, pixel_std, pixel_p01, pixel_sharpness, component_mse, component_worst1, "
+        "component_ssim, nearest_distance to hold the score against."
+    )
 
 
 def test_errors_stand_side_by_side_by_role():
@@ -286,7 +319,17 @@ def test_the_ratio_of_errors_says_whether_it_generalises(train, held_out, words)
 def test_without_unseen_normal_images_the_ratio_takes_those_of_calibration():
     ratio = judge(table([1.0, 3.0], ["good"] * 2), roles=["train", "calibration"]).error_ratio
     assert ratio.value == 3.0
-    assert ratio.method.startswith("median error of calibration images")
+    assert ratio.method.startswith("median mse of calibration images")
+
+
+@pytest.mark.parametrize("primary", ["head_max", "latent_distance", "nearest_distance", "combined"])
+def test_the_ratio_of_errors_is_of_the_reconstruction_whatever_the_score(primary):
+    roles = ["train", "train", None]
+    results = table([-3.0, 5.0, 9.0], ["good"] * 3, mse=[0.25, 0.75, 1.0])
+    ratio = judge(results, primary=primary, roles=roles).error_ratio
+    assert (ratio.value, ratio.method) == (2.0, "median mse of unseen normal images over that of the training images")
+    without = judge(results.drop_columns("mse"), primary=primary, roles=roles)
+    assert without.error_ratio.reason == "No ratio of errors: the results have no column mse."
 
 
 @pytest.mark.parametrize(

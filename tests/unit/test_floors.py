@@ -1,128 +1,139 @@
-"""Floors: held against scikit-learn's PCA, numpy's correlation, scipy's cosine transform."""
+"""Floors: ranked as scikit-learn does, in the better direction, and held against the score in the same resamples."""
 
 import numpy as np
 import pytest
-import safetensors.numpy
-import torch
-from scipy.fft import dctn
-from sklearn.decomposition import PCA
+from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
-from rayae import floors
-from rayae.components import principal_components
-from rayae.floors import COMPONENTS, FLOOR_NAMES, Floors, fit, perceptual_hash, thumbnails
+from rayae.floors import FLOOR_COLUMNS, Held, find_floors, without_floors
+from rayae.score_names import COMPONENT_SCORES, NEAREST_SCORES, SCORE_NAMES
+from rayae.statistics import Figure, resample
 
-CPU = torch.device("cpu")
-
-
-def pictures(count, size=(64, 48), channels=1, seed=0):
-    """Smooth pictures that differ from one another, `[N, H, W, C]` uint8."""
-    rng = np.random.default_rng(seed)
-    coarse = rng.uniform(0, 255, (count, 8, 8, channels))
-    fine = coarse.repeat(size[0] // 8, axis=1).repeat(size[1] // 8, axis=2)
-    return np.clip(fine + rng.normal(0, 4, fine.shape), 0, 255).astype(np.uint8)
+GROUPS = np.repeat(np.arange(15), 8)
+POSITIVE = np.random.default_rng(3).random(120) < 0.4
+RESAMPLES = 150
 
 
-def measured(train, test):
-    found = Floors(fit(train, 0), CPU).measure(torch.from_numpy(test))
-    return {name: values.numpy() for name, values in found.items()}
+def columns(seed=0):
+    random = np.random.default_rng(seed)
+    return {name: random.normal(size=120) + shift * POSITIVE for name, shift in zip(FLOOR_COLUMNS, SHIFTS, strict=True)}
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_the_pca_error_is_that_of_scikit_learn(channels):
-    train, test = pictures(60, channels=channels), pictures(20, channels=channels, seed=1)
-    small, other = (thumbnails(torch.from_numpy(some)).flatten(1).numpy() / 255.0 for some in (train, test))
-    reference = PCA(COMPONENTS, svd_solver="full").fit(small)
-    expected = ((other - reference.inverse_transform(reference.transform(other))) ** 2).mean(1)
-    np.testing.assert_allclose(measured(train, test)["pca_error"], expected, rtol=1e-3)
+SHIFTS = (-1.5, 0.3, -0.3, 0.0, 1.0, 0.7, 1.2, 0.2, 0.9)
 
 
-def test_every_number_of_components_spans_what_scikit_learns_do():
-    values = pictures(40, size=(32, 16)).reshape(40, -1).astype(np.float32) / 255
-    mean, components = principal_components(torch.from_numpy(values), 32)
-    reference = PCA(32, svd_solver="full").fit(values.astype(np.float64))
-    np.testing.assert_allclose(mean, reference.mean_, atol=1e-6)
-    np.testing.assert_allclose(components @ components.T, np.eye(32), atol=1e-5)
-    for count in (1, 8, 32):
-        projector = components[:count].T @ components[:count]
-        np.testing.assert_allclose(
-            projector, reference.components_[:count].T @ reference.components_[:count], atol=2e-4
+def held(groups=GROUPS, primary="mse", strength=1.5):
+    values = np.random.default_rng(9).normal(size=120) + strength * POSITIVE
+    return Held(primary, values.astype(np.float32), POSITIVE, groups, 0.95, RESAMPLES, 4)
+
+
+def by_name(floors):
+    return {floor.name: floor for floor in floors.all}
+
+
+def turned(name, values):
+    """Only a trivial statistic is ranked in whichever direction is better."""
+    free = name not in SCORE_NAMES and roc_auc_score(POSITIVE, values) < 0.5
+    return -values if free else values
+
+
+def test_each_floor_is_ranked_as_scikit_learn_does():
+    found = by_name(find_floors(held(), columns()))
+    assert list(found) == list(FLOOR_COLUMNS)
+    for name, values in columns().items():
+        assert found[name].auroc.value == pytest.approx(roc_auc_score(POSITIVE, turned(name, values)), abs=1e-12)
+        precision = average_precision_score(POSITIVE, turned(name, values))
+        assert found[name].average_precision.value == pytest.approx(precision, abs=1e-12)
+    assert "defects smaller" in found["size_bytes"].title
+    assert found["component_mse"].title == "component_mse"
+
+
+def test_a_score_that_ranks_defects_lower_is_not_turned_round():
+    given = columns() | dict.fromkeys((*COMPONENT_SCORES, *NEAREST_SCORES), -3.0 * POSITIVE)
+    found = by_name(find_floors(held(), given))
+    assert {found[name].auroc.value for name in (*COMPONENT_SCORES, *NEAREST_SCORES)} == {0.0}
+
+
+def test_the_lead_is_taken_in_each_resample_of_groups():
+    mine = held()
+    weights = resample(GROUPS, RESAMPLES, np.random.default_rng(mine.seed))
+    found = by_name(find_floors(mine, columns()))
+    for name in ("size_bytes", "component_worst1", "nearest_distance"):
+        floor = found[name]
+        other = turned(name, columns()[name])
+        areas = [
+            [roc_auc_score(POSITIVE, values, sample_weight=row) for values in (mine.values, other)] for row in weights
+        ]
+        apart = np.subtract(*np.transpose(areas))
+        assert floor.lead.value == pytest.approx(
+            roc_auc_score(POSITIVE, mine.values) - roc_auc_score(POSITIVE, other), abs=1e-12
         )
+        assert (floor.lead.low, floor.lead.high) == pytest.approx(tuple(np.quantile(apart, [0.025, 0.975])), abs=1e-9)
+        assert floor.is_beaten == (floor.lead.low > 0)
+    assert {floor.is_beaten for floor in find_floors(mine, columns()).all} == {True, False}
 
 
-def test_there_are_no_more_components_than_directions_that_the_pictures_vary_in():
-    train = pictures(3)
-    assert fit(train, 0)["components"].shape == (2, 1024)
-    assert fit(np.repeat(train[:1], 5, axis=0), 0)["components"].shape == (0, 1024)
-    assert measured(np.repeat(train[:1], 5, axis=0), train[:1])["pca_error"][0] == pytest.approx(0, abs=1e-9)
+@pytest.mark.parametrize("groups", [GROUPS, None], ids=["groups", "images"])
+def test_a_floor_that_is_nearly_the_score_is_told_apart_by_the_paired_interval(groups):
+    mine = held(groups)
+    ahead = mine.values + 0.0
+    ahead[np.flatnonzero(~POSITIVE)] += np.where(np.arange(int((~POSITIVE).sum())) % 3 == 0, 1.0, 0.0)
+    floor = by_name(find_floors(mine, columns() | {"component_mse": ahead}))["component_mse"]
+    assert floor.auroc.high > roc_auc_score(POSITIVE, mine.values)  # by its own interval it might be as good
+    assert floor.is_beaten
 
 
-def test_the_nearest_distance_is_one_less_the_highest_correlation():
-    train, test = pictures(30, channels=3), pictures(10, channels=3, seed=1)
-    small, other = (thumbnails(torch.from_numpy(some)).flatten(1).numpy().astype(float) for some in (train, test))
-    correlations = np.corrcoef(other, small)[: len(other), len(other) :]
-    np.testing.assert_allclose(measured(train, test)["nearest_distance"], 1 - correlations.max(1), atol=1e-5)
+def test_the_same_column_is_not_beaten():
+    mine = held()
+    floor = by_name(find_floors(mine, columns() | {"component_mse": mine.values}))["component_mse"]
+    assert (floor.lead.value, floor.lead.low, floor.is_beaten) == (0.0, None, False)
 
 
-def test_a_trained_picture_is_at_distance_0_and_a_brighter_copy_is_near():
-    train = pictures(30)
-    brighter = np.clip(train * 0.8 + 30, 0, 255).astype(np.uint8)
-    assert measured(train, train)["nearest_distance"].max() < 1e-5
-    assert measured(train, train)["hash_distance"].max() == 0
-    assert measured(train, brighter)["nearest_distance"].max() < 1e-3
+def test_without_an_interval_nobody_can_say_whether_a_floor_is_beaten():
+    positive = np.array([False, False, False, True])
+    mine = Held("mse", np.arange(4.0), positive, None, 0.95, RESAMPLES, 0)
+    found = by_name(find_floors(mine, {"size_bytes": np.array([1.0, 3, 4, 2]), "pixel_mean": np.arange(4.0)}))
+    assert (found["size_bytes"].lead.value, found["size_bytes"].is_beaten) == (pytest.approx(1 / 3), None)
+    assert (found["pixel_mean"].lead.value, found["pixel_mean"].is_beaten) == (0.0, False)
+    assert found["size_bytes"].lead.reason == "No interval: it needs at least two images of each class."
 
 
-def test_a_flat_picture_is_like_none():
-    assert measured(pictures(5), np.full((1, 64, 48, 1), 90, np.uint8))["nearest_distance"] == 1
+def test_a_column_that_is_known_of_some_is_compared_on_these():
+    mine, known = held(), np.arange(120) % 5 != 0
+    given = columns() | {"size_bytes": np.where(known, columns()["size_bytes"], np.nan)}
+    floor = by_name(find_floors(mine, given))["size_bytes"]
+    score, other = (
+        roc_auc_score(POSITIVE[known], mine.values[known]),
+        1 - roc_auc_score(POSITIVE[known], given["size_bytes"][known]),
+    )
+    assert floor.auroc.value == pytest.approx(other, abs=1e-12)
+    assert floor.lead.value == pytest.approx(score - other, abs=1e-12)
+    assert floor.auroc.method.startswith("defects taken to be smaller, of the 96 images whose file size is known / ")
 
 
-def test_the_hash_is_the_sign_of_the_lowest_cosines_against_their_median():
-    small = thumbnails(torch.from_numpy(pictures(20)))
-    lowest = dctn(small[..., 0].numpy().astype(float), axes=(1, 2), norm="ortho")[:, 1:9, 1:9].reshape(20, 64)
-    low = np.sort(lowest, axis=1)[:, 31:32]
-    np.testing.assert_array_equal(perceptual_hash(small).numpy() > 0, lowest > low)
+def test_flagging_everything_and_a_random_order_are_floors():
+    floors = find_floors(held(), columns())
+    assert floors.f1_flag_everything.value == pytest.approx(f1_score(POSITIVE, [True] * 120))
+    assert floors.average_precision_random.value == pytest.approx(POSITIVE.mean())
 
 
-def test_the_hash_distance_counts_the_bits_that_differ():
-    train, test = pictures(30), pictures(10, seed=1)
-    mine, theirs = (perceptual_hash(thumbnails(torch.from_numpy(some))).numpy() > 0 for some in (test, train))
-    differ = (mine[:, None] != theirs[None]).sum(2).min(1)
-    np.testing.assert_array_equal(measured(train, test)["hash_distance"], differ)
+def test_the_primary_score_is_no_floor_of_itself():
+    floors = find_floors(held(primary="nearest_distance"), columns())
+    assert floors.nearest == ()
+    assert "the nearest training image" not in floors.best
 
 
-def test_a_thumbnail_is_the_mean_of_what_it_covers_in_whole_grey_levels():
-    found = thumbnails(torch.from_numpy(pictures(4, size=(64, 128))))
-    assert found.dtype == torch.uint8
-    blocks = pictures(4, size=(64, 128)).reshape(4, 32, 2, 32, 4, 1).mean((2, 4))
-    np.testing.assert_array_equal(found.numpy(), blocks.round().astype(np.uint8))
+def test_the_best_of_each_kind_is_that_with_the_highest_auroc():
+    floors = find_floors(held(), columns())
+    assert [(kind, floor.name) for kind, floor in floors.best.items()] == [
+        ("the best trivial statistic", "size_bytes"),
+        ("the best score by principal components", "component_worst1"),
+        ("the nearest training image", "nearest_distance"),
+    ]
 
 
-def test_pictures_of_another_size_are_measured_against_the_same_thumbnails():
-    train = pictures(30, size=(64, 64))
-    larger = train.repeat(2, axis=1).repeat(2, axis=2)
-    assert measured(train, larger)["nearest_distance"].max() < 1e-5
-
-
-def test_the_arrays_come_back_from_safetensors_and_measure_the_same():
-    train, test = pictures(30), torch.from_numpy(pictures(10, seed=1))
-    arrays = fit(train, 0)
-    back = safetensors.numpy.load(safetensors.numpy.save(arrays))
-    before, after = Floors(arrays, CPU).measure(test), Floors(back, CPU).measure(test)
-    assert tuple(after) == FLOOR_NAMES
-    assert all(torch.equal(before[name], after[name]) for name in FLOOR_NAMES)
-    assert {values.dtype for values in after.values()} == {torch.float32}
-
-
-def test_no_more_pictures_are_kept_than_the_limit_and_the_seed_draws_them(monkeypatch):
-    monkeypatch.setattr(floors, "MOST_IMAGES", 50)
-    train = pictures(60)
-    first, again, other = fit(train, 0), fit(train, 0), fit(train, 1)
-    assert first["thumbnails"].shape == (50, 32, 32, 1)
-    assert np.array_equal(first["thumbnails"], again["thumbnails"])
-    assert not np.array_equal(first["thumbnails"], other["thumbnails"])
-
-
-def test_autocast_changes_nothing():
-    measurer, test = Floors(fit(pictures(30, channels=3), 0), CPU), torch.from_numpy(pictures(10, channels=3, seed=1))
-    with torch.autocast("cpu", torch.bfloat16):
-        cast = measurer.measure(test)
-    assert all(torch.equal(values, cast[name]) for name, values in measurer.measure(test).items())
+def test_images_that_cannot_be_ranked_have_no_floor_and_a_reason():
+    floors = without_floors("No defect.")
+    missing = Figure(None, reason="No defect.")
+    assert floors.f1_flag_everything == floors.average_precision_random == missing
+    assert [(one.auroc, one.lead, one.is_beaten) for one in floors.all] == [(missing, missing, None)] * 9
+    assert floors.best == {}

@@ -266,16 +266,19 @@ def test_calibration_scores_stand_behind_the_bars() -> None:
 def test_the_evaluation_is_told_in_its_words_and_figures() -> None:
     table = results([0.002, 0.0015, 0.005, 0.0008, 0.007], 0.004, label=["good", "good", "crack", "good", "crack"])
     full = table.append_column("group", pa.nulls(5, pa.string())).append_column("size_bytes", pa.array([9, 8, 7, 6, 5]))
-    full = full.append_column("pixel_mean", pa.array([0.9, 0.8, 0.1, 0.9, 0.2]))
+    full = full.append_column("component_mse", pa.array([0.1, 0.4, 0.3, 0.9, 0.2]))
     found = evaluate(full, primary="mse", scores=["mse"], cut=0.004, roles=[None, None, None, "train", None])
     page = page_of(table, evaluation=json.loads(json.dumps(found.to_dict())))
     assert page.evaluation is not None
     assert page.evaluation.words == tuple(found.words)
-    ranking, at_cut, roles = page.evaluation.tables
+    ranking, floors, at_cut, roles = page.evaluation.tables
     assert ranking.rows[0][0] == "mse"
     assert ranking.rows[0][1].startswith("1.000")
-    assert ranking.rows[1] == ("file size alone (defects smaller)", "1.000", "–")
-    assert ranking.rows[2] == ("mean brightness alone (defects darker)", "1.000", "–")
+    assert floors.columns == ("Floor", "AUROC, 95 % interval", "mse above it")
+    assert floors.rows[0] == ("file size alone (defects smaller)", "1.000", "+0.000")
+    assert floors.rows[1] == ("mean brightness alone", "–", "–")
+    assert floors.rows[5] == ("component_mse", "0.500 (0.019 to 0.981)", "+0.500 (+0.000 to +1.000)")
+    assert roles.title == "mse by role"
     assert at_cut.rows[0] == ("recall", "1.000 (0.158 to 1.000)")
     assert roles.rows[0] == ("train", "1", "0.0008", "0.0008")
     assert roles.rows[1] == ("validation", "0", "–", "–")

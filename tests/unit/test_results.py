@@ -83,6 +83,7 @@ CONTRACT = pa.schema(
         ("pixel_mean", pa.float32()),
         ("pixel_std", pa.float32()),
         ("pixel_p01", pa.float32()),
+        ("pixel_sharpness", pa.float32()),
         ("score", pa.float32()),
         ("p_value", pa.float64()),
         ("is_anomaly", pa.bool_()),
@@ -157,7 +158,7 @@ def test_the_columns_that_are_ours_are_neither_carried_nor_free() -> None:
     assert user_columns(["image_id", "uri", "size_bytes", "etag", "split", "label", "group", "x", "y"]) == ["x", "y"]
     assert {"uri", "etag", "split", "error", "score", "is_anomaly", "mse"} <= reserved_columns(["mse"])
     assert "mse" not in reserved_columns([])
-    assert {"pixel_mean", "pixel_std", "pixel_p01"} <= reserved_columns([])
+    assert {"pixel_mean", "pixel_std", "pixel_p01", "pixel_sharpness"} <= reserved_columns([])
 
 
 def test_the_statuses_are_the_closed_list() -> None:
@@ -212,7 +213,7 @@ def test_a_chunk_file_gives_back_its_rows_its_summary_and_the_fingerprint() -> N
     back = pq.read_table(io.BytesIO(data), page_checksum_verification=True)
     about = read_about(back.schema.metadata)
     assert about is not None
-    assert about["schema_version"] == SCHEMA_VERSION == 2
+    assert about["schema_version"] == SCHEMA_VERSION == 3
     assert about["fingerprint"] == "f" * 12
     assert ChunkSummary.from_dict(about["summary"]) == summary
     assert ChunkSummary.from_json(summary.to_json()) == summary

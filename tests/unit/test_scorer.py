@@ -278,7 +278,7 @@ def test_what_lies_outside_the_region_is_no_error_of_a_picture(tmp_path):
 def test_the_scores_of_the_bundle_are_measured_and_then_its_pixels(tmp_path):
     bundle = small_bundle(tmp_path / "bundle", scores=("mae", "mse"))
     scores, _ = Scorer.open(bundle).score(pictures(2))
-    assert list(scores) == ["mae", "mse", "pixel_mean", "pixel_std", "pixel_p01"]
+    assert list(scores) == ["mae", "mse", "pixel_mean", "pixel_std", "pixel_p01", "pixel_sharpness"]
 
 
 def test_what_needs_no_model_is_that_of_the_pixels_and_not_of_the_reconstruction():

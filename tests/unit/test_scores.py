@@ -8,11 +8,13 @@ from skimage.metrics import structural_similarity
 
 from rayae.components import Components
 from rayae.errors import ConfigError
+from rayae.nearest import Nearest
 from rayae.results import PIXEL_STATISTICS
 from rayae.scores import (
     COMPONENT_SCORES,
     HEAD_SCORES,
     LATENT_SCORES,
+    NEAREST_SCORES,
     PICTURE_SCORES,
     SCORE_NAMES,
     Gaussian,
@@ -159,6 +161,9 @@ def test_the_statistics_of_pixels_are_those_of_numpy(seen):
     assert found["pixel_mean"] == pytest.approx(seen.mean() / 255, rel=1e-6)
     assert found["pixel_std"] == pytest.approx(seen.std() / 255, rel=1e-5, abs=1e-7)
     first_percentile = np.percentile(seen, 1, method="inverted_cdf")
+    right, below = np.diff(seen.astype(float), axis=1), np.diff(seen.astype(float), axis=0)
+    differences = np.concatenate([right.ravel(), below.ravel()])
+    assert found["pixel_sharpness"] == pytest.approx(np.sqrt(np.mean(differences**2)) / 255, rel=1e-5, abs=1e-7)
     assert found["pixel_p01"] == np.float32(first_percentile) / np.float32(255)
 
 
@@ -188,11 +193,17 @@ def everything(count=5, seed=0):
         "latent": torch.randn(count, 4, generator=generator),
         "gaussian": Gaussian.fit(latents),
         "components": components_of(torch.rand(9, 3, 32, 48, generator=generator)),
+        "nearest": nearest_of(torch.rand(7, 3, 32, 48, generator=generator)),
         "standard": Standard(
             ("mse", "head_max", "latent_distance"), (-2.0, 1.0, 0.5), (0.5, 2.0, 1.5), (True, False, False)
         ),
     }
     return a, b, given
+
+
+def nearest_of(images):
+    blank = Nearest.blank(3, torch.device("cpu"))
+    return blank.fitted(blank.coded(images))
 
 
 def components_of(images):
@@ -209,12 +220,13 @@ def test_there_is_one_float32_a_score_and_picture():
 
 def test_what_would_need_something_that_is_not_given_is_left_out():
     a, b, given = everything()
-    head, latent, gaussian, components, standard = given.values()
+    head, latent, gaussian, components, nearest, standard = given.values()
     assert tuple(measure(a, b)) == PICTURE_SCORES
     assert tuple(measure(a, b, head=head)) == (*PICTURE_SCORES, *HEAD_SCORES)
     assert tuple(measure(a, b, latent=latent)) == tuple(measure(a, b, gaussian=gaussian)) == PICTURE_SCORES
     assert tuple(measure(a, b, latent=latent, gaussian=gaussian)) == (*PICTURE_SCORES, *LATENT_SCORES)
     assert tuple(measure(a, b, components=components)) == (*PICTURE_SCORES, *COMPONENT_SCORES)
+    assert tuple(measure(a, b, nearest=nearest)) == (*PICTURE_SCORES, *NEAREST_SCORES)
     assert tuple(measure(a, b, head=head, standard=standard)) == (*PICTURE_SCORES, *HEAD_SCORES)
 
 

@@ -10,8 +10,15 @@ import torch
 from scipy.stats import median_abs_deviation
 
 from rayae.errors import DataError
+from rayae.score_names import (
+    COMPONENT_SCORES,
+    HEAD_SCORES,
+    LATENT_SCORES,
+    NEAREST_SCORES,
+    PICTURE_SCORES,
+    SINGLE_SCORES,
+)
 from rayae.scores import Standard
-from rayae.scores.names import COMPONENT_SCORES, HEAD_SCORES, LATENT_SCORES, PICTURE_SCORES, SINGLE_SCORES
 
 NAMES = ("mse", "ssim_worst1", "head_max", "latent_distance")
 
@@ -40,7 +47,7 @@ def test_errors_of_pictures_are_compared_by_their_logarithms_and_nothing_else():
     standard = Standard.fit({name: random.uniform(1, 2, 50) for name in SINGLE_SCORES}, SINGLE_SCORES)
     is_log = dict(zip(standard.names, standard.is_log, strict=True))
     errors = (*PICTURE_SCORES, *COMPONENT_SCORES)
-    assert is_log == dict.fromkeys(errors, True) | dict.fromkeys((*HEAD_SCORES, *LATENT_SCORES), False)
+    assert is_log == dict.fromkeys(errors, True) | dict.fromkeys((*HEAD_SCORES, *LATENT_SCORES, *NEAREST_SCORES), False)
 
 
 def test_the_combined_score_is_the_mean_of_the_softened_standardised():

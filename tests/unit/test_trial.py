@@ -16,7 +16,8 @@ from rayae.networks import weights
 from rayae.networks.custom import CustomNetwork
 from rayae.networks.reconstructed import Reconstructed
 from rayae.pixels import as_images
-from rayae.scores import COMBINED, COMPONENT_SCORES, HEAD_SCORES, LATENT_SCORES, PICTURE_SCORES, Gaussian, Standard
+from rayae.score_names import SCORE_NAMES
+from rayae.scores import COMBINED, NEAREST_SCORES, PICTURE_SCORES, Gaussian, Standard
 from rayae.trial import ROUNDS, TO_COMBINE, Trial, standard_of, try_out
 from tests.unit.small_things import DETECTOR, NETWORK, SIDE, pictures
 
@@ -59,8 +60,7 @@ def means_of_quarters(images):
 
 def test_all_that_the_detector_can_measure_is_tried(whole):
     model, found = whole
-    wanted = {*PICTURE_SCORES, *HEAD_SCORES, *LATENT_SCORES, *COMPONENT_SCORES, COMBINED}
-    assert set(found.auroc) == wanted == set(model.score_names())
+    assert set(found.auroc) == set(SCORE_NAMES) == set(model.score_names())
     assert found.images == len(HELD_OUT)
     assert all(0 <= area <= 1 for area in found.auroc.values())
 
@@ -129,7 +129,7 @@ def test_without_a_latent_that_varies_there_is_no_distance(latent):
 def test_of_pictures_that_are_all_the_same_there_are_no_components():
     alike = np.repeat(HELD_OUT[:1], 16, axis=0)
     model = around(Given(lambda images: images * 0.9))
-    assert set(tried(model, alike, alike).auroc) == set(PICTURE_SCORES)
+    assert set(tried(model, alike, alike).auroc) == {*PICTURE_SCORES, *NEAREST_SCORES}
     assert (model.components, model.standard) == (None, None)
 
 

@@ -160,10 +160,11 @@ def test_the_floors_come_from_the_pixels_of_the_run(
         ("pixel_mean", 2 / 3),
         ("pixel_std", 2 / 3),
         ("pixel_p01", 2 / 3),
+        ("pixel_sharpness", 2 / 3),
     ]
     said = capsys.readouterr().out
     assert "drawing" not in said
-    assert "File size alone (defects larger) ranks as well" in said
+    assert "The best trivial statistic, file size alone (defects larger), reaches 1.000" in said
 
 
 def test_a_run_of_many_images_says_what_takes_so_long(
