@@ -8,11 +8,14 @@ import torch
 from PIL import Image
 
 from rayae import bundle, detector
+from rayae.augmentation import Augmentation
+from rayae.losses import Weights
 from rayae.manifest import complete
 from rayae.networks import weights
 from rayae.networks.custom import CustomNetwork
 from rayae.preprocess import Preprocess
 from rayae.scores import PICTURE_SCORES
+from rayae.training import TrainingPlan
 
 SIDE = 32
 GREY = Preprocess("grey", SIDE, SIDE)
@@ -26,6 +29,23 @@ DETECTOR = {
     "region": False,
     "standard": None,
 }
+PLAN = TrainingPlan(
+    network=NETWORK,
+    detector=DETECTOR,
+    epochs=4,
+    batch_size=8,
+    accumulation=1,
+    patience=10,
+    seed=0,
+    precision="float32",
+    learning_rate=3e-3,
+    weight_decay=1e-4,
+    gradient_clip=1.0,
+    loss=Weights(l2=0.5, ssim=0.5),
+    head_weight=1.0,
+    augmentation=Augmentation(),
+)
+"""A short training of that network, which copies pictures as they are."""
 TRAINING = {"images": {"train": 1200, "validation": 7, "calibration": 9}, "best_epoch": 3, "epochs_done": 5}
 TRAINING_IMAGES = pa.table(
     {"uri": ["a.png"], "size_bytes": [1], "digest": ["00"], "group": ["g"], "split": ["train"]},

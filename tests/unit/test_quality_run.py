@@ -125,7 +125,7 @@ def test_the_table_holds_the_floors_and_every_score_of_a_detector(pictures):
     ]
     rows = [dict(zip(TITLES[:3], row[:3], strict=True)) for row in rank(pictures, "group", filled, 0)]
     scores = [(row["detector"], row["score"]) for row in rows]
-    assert [detector for detector, _ in scores] == ["statistics/none"] + ["nearest/none"] + ["reconstruction/pca"]
+    assert [detector for detector, _ in scores] == ["statistics/none", "nearest/none", "reconstruction/pca"]
     assert scores[0][1].endswith(" *")
     assert scores[-1][1].endswith(" *")
     numbers, _ = split(pictures.is_defect, pictures.groups, "group", 0)

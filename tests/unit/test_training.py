@@ -15,35 +15,18 @@ import safetensors.torch
 import torch
 
 from rayae import detector
-from rayae.augmentation import Augmentation
 from rayae.checkpoints import reached
 from rayae.epochs import Epoch
 from rayae.errors import ConfigError, TrainingError
 from rayae.losses import Weights, reconstruction_loss
 from rayae.pixels import as_images
 from rayae.scores import HEAD_SCORES, Region
-from rayae.training import TrainingPlan, fit, learning_rate, resolved_precision
+from rayae.training import fit, learning_rate, resolved_precision
 from rayae.trial import TO_COMBINE
-from tests.unit.small_things import DETECTOR, NETWORK, pictures
+from tests.unit.small_things import DETECTOR, NETWORK, PLAN, pictures
 
 CPU = torch.device("cpu")
 TRAIN, HELD_OUT = pictures(24), pictures(6, seed=1)
-PLAN = TrainingPlan(
-    network=NETWORK,
-    detector=DETECTOR,
-    epochs=4,
-    batch_size=8,
-    accumulation=1,
-    patience=10,
-    seed=0,
-    precision="float32",
-    learning_rate=3e-3,
-    weight_decay=1e-4,
-    gradient_clip=1.0,
-    loss=Weights(l2=0.5, ssim=0.5),
-    head_weight=1.0,
-    augmentation=Augmentation(),
-)
 END = "end"
 
 

@@ -15,35 +15,26 @@ from rayae.networks import KINDS
 from rayae.pixels import as_images
 from rayae.scores import COMBINED, HEAD_SCORES
 from rayae.tasks import TASKS, posed
-from rayae.training import TrainingPlan, fit, seeded
-from tests.unit.small_things import DETECTOR, SIDE, pictures
+from rayae.training import fit, seeded
+from tests.unit.small_things import DETECTOR, PLAN, SIDE, pictures
 
 TRAIN, HELD_OUT = pictures(16), pictures(6, seed=1)
 REGION = np.zeros((SIDE, SIDE), np.uint8)
 REGION[6:26, 4:20] = 255
 REGION[6:26, 20:22] = 100
 SPEC = {"channels": 1, "height": SIDE, "width": SIDE, "base_width": 8}
-PLAN = TrainingPlan(
-    network=SPEC,
-    detector=DETECTOR,
-    epochs=2,
-    batch_size=8,
-    accumulation=1,
-    patience=10,
-    seed=0,
-    precision="float32",
-    learning_rate=3e-3,
-    weight_decay=1e-4,
-    gradient_clip=1.0,
-    loss=Weights(l1=1.0, l2=2.0, ssim=0.5, gradient=0.1, kl=0.005),
-    head_weight=1.0,
-    augmentation=Augmentation(flip_horizontal=True, shift=2, brightness=0.05, contrast=0.1, noise=0.02),
-)
+MANY_SIDED = {
+    "epochs": 2,
+    "loss": Weights(l1=1.0, l2=2.0, ssim=0.5, gradient=0.1, kl=0.005),
+    "augmentation": Augmentation(flip_horizontal=True, shift=2, brightness=0.05, contrast=0.1, noise=0.02),
+}
+"""All losses and all augmentation, for two epochs."""
 
 
 def plan(task, kind, **changed):
     head = {"channels": 1, "base_width": 8} if task == "repair" else None
-    return replace(PLAN, network=SPEC | {"kind": kind}, detector=DETECTOR | {"task": task, "head": head}, **changed)
+    detector_spec = DETECTOR | {"task": task, "head": head}
+    return replace(PLAN, network=SPEC | {"kind": kind}, detector=detector_spec, **MANY_SIDED | changed)
 
 
 def train(a_plan, **more):

@@ -79,6 +79,24 @@ def test_the_gaussian_is_that_of_the_latents_of_the_pictures_trained_on():
     np.testing.assert_allclose(model.gaussian(held_out), reference.mahalanobis(held_out.double()) ** 0.5, rtol=1e-3)
 
 
+def test_the_codes_are_those_of_the_pictures_trained_on():
+    model = around(Given(lambda images: images * 0.9))
+    tried(model)
+    assert model.spec()["nearest"] == len(model.nearest.codes) == len(TRAIN)
+    for pixels, is_known in ((TRAIN, True), (HELD_OUT, False)):
+        images = as_images(torch.from_numpy(pixels))
+        distances = model.measure(images, model.look(images), NEAREST_SCORES)["nearest_distance"]
+        assert ((distances == 0) == is_known).all()
+
+
+def test_no_more_codes_are_kept_than_the_limit(monkeypatch):
+    monkeypatch.setattr(trial, "MOST_IMAGES", 30)
+    model = around(Given(lambda images: images * 0.9))
+    tried(model)
+    first = as_images(torch.from_numpy(TRAIN[:30]))
+    assert torch.equal(model.nearest.codes, model.nearest.coded(first))
+
+
 def test_the_standard_is_that_of_the_held_out_pictures(whole):
     model, _ = whole
     images = as_images(torch.from_numpy(HELD_OUT))
