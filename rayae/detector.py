@@ -1,7 +1,7 @@
 """Home of the model as a whole: a network, the head that looks for defects, and what their outputs are measured by.
 
 Its spec is that of the network and, beside it, `task`, `head` (the spec of the head, or None), `latent` (numbers of the
-latent whose statistics are known, or None), `components` (how many principal components of the training pictures it
+latent whose statistics are known, or None), `places` (the size of the statistics of features, or None), `components` (how many principal components of the training pictures it
 has, or None), `nearest` (of how many training pictures it has the codes, or None), `region` (whether there is one) and
 `standard` (the scale of the scores that are combined, or None).
 """
@@ -26,7 +26,9 @@ from rayae.scores import (
     LATENT_SCORES,
     NEAREST_SCORES,
     PICTURE_SCORES,
+    PLACE_SCORES,
     Gaussian,
+    Places,
     Region,
     Standard,
     error_map,
@@ -34,7 +36,7 @@ from rayae.scores import (
 )
 from rayae.tasks import TASKS, inpainted
 
-KEYS = {"task", "head", "latent", "components", "nearest", "region", "standard"}
+KEYS = {"task", "head", "latent", "places", "components", "nearest", "region", "standard"}
 
 
 class Seen(NamedTuple):
@@ -48,6 +50,8 @@ class Seen(NamedTuple):
     """`[B]`, in nats, of a variational network."""
     logits: Tensor | None
     """`[B, 1, H/2, W/2]` float32, of the head: above 0 where it rather sees a defect than none."""
+    features: tuple[Tensor, ...]
+    """Maps `[B, C_k, h_k, w_k]` of what network and head see at the places of the pictures."""
 
 
 class Detector(nn.Module):
@@ -60,6 +64,7 @@ class Detector(nn.Module):
         self.head_spec: Mapping[str, Any] | None = spec["head"]
         self.head = None if spec["head"] is None else heads.build(spec["head"])
         self.gaussian = None if spec["latent"] is None else Gaussian(spec["latent"])
+        self.places = None if spec["places"] is None else Places(**spec["places"])
         size = (channels, height, width)
         self.components = None if spec["components"] is None else Components(*size, spec["components"])
         self.nearest = None if spec["nearest"] is None else Nearest(channels, spec["nearest"])
@@ -71,10 +76,11 @@ class Detector(nn.Module):
     def forward(self, images: Tensor) -> Seen:
         """One pass over float32 pictures in [0, 1]."""
         made: networks.Reconstructed = self.network(images)
-        logits = None
+        logits, features = None, made.features
         if self.head is not None:
-            logits = self.head(heads.compared(images, made.pictures.detach().clamp(0, 1)))
-        return Seen(made.pictures, made.latent, made.divergence, logits)
+            logits, beside = self.head(heads.compared(images, made.pictures.detach().clamp(0, 1)))
+            features += beside
+        return Seen(made.pictures, made.latent, made.divergence, logits, features)
 
     def look(self, images: Tensor) -> Seen:
         """As in scoring: what inpaints sees each pixel only by what is around it."""
@@ -91,6 +97,8 @@ class Detector(nn.Module):
             head=seen.logits,
             latent=seen.latent,
             gaussian=self.gaussian,
+            features=seen.features,
+            places=self.places,
             components=self.components,
             nearest=self.nearest,
             standard=self.standard,
@@ -118,6 +126,7 @@ class Detector(nn.Module):
             "task": self.task,
             "head": self.head_spec,
             "latent": None if self.gaussian is None else len(self.gaussian.mean),
+            "places": None if self.places is None else self.places.spec(),
             "components": None if self.components is None else len(self.components.basis),
             "nearest": None if self.nearest is None else len(self.nearest.codes),
             "region": self.region_weights is not None,
@@ -129,10 +138,11 @@ def score_names(spec: Mapping[str, Any]) -> tuple[str, ...]:
     """The scores that a detector of this spec can measure."""
     head = HEAD_SCORES if spec["head"] is not None else ()
     latent = LATENT_SCORES if spec["latent"] is not None else ()
+    places = PLACE_SCORES if spec["places"] is not None else ()
     components = COMPONENT_SCORES if spec["components"] is not None else ()
     nearest = NEAREST_SCORES if spec["nearest"] is not None else ()
     combined = (COMBINED,) if spec["standard"] is not None else ()
-    return (*PICTURE_SCORES, *head, *latent, *components, *nearest, *combined)
+    return (*PICTURE_SCORES, *head, *latent, *places, *components, *nearest, *combined)
 
 
 def build(network: Mapping[str, Any], spec: Mapping[str, Any], trusted: Collection[str] = ()) -> Detector:
@@ -154,11 +164,13 @@ def build(network: Mapping[str, Any], spec: Mapping[str, Any], trusted: Collecti
 
 def _problem(network: Mapping[str, Any], spec: Mapping[str, Any]) -> str | None:
     """What is wrong with a spec that has the right keys and a task."""
-    wrong = [name for name in ("head", "standard") if not isinstance(spec[name], Mapping | None)]
+    wrong = [name for name in ("head", "places", "standard") if not isinstance(spec[name], Mapping | None)]
     if not isinstance(spec["region"], bool):
         wrong.append("region")
     counts = {name: spec[name] for name in ("latent", "components", "nearest") if spec[name] is not None}
     wrong += unfit(counts, dict.fromkeys(counts, 1))
+    if isinstance(spec["places"], Mapping):
+        wrong += unfit(spec["places"], dict.fromkeys(("features", "rows", "columns"), 1))
     if wrong:
         return f"this rayae does not take its {', '.join(wrong)}"
     if spec["head"] is not None and spec["head"].get("channels") != network["channels"]:

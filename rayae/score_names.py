@@ -6,13 +6,15 @@ HEAD_SCORES = ("head_max", "head_worst1", "head_mean")
 """What needs the logits of a discriminative head; logits themselves."""
 LATENT_SCORES = ("latent_distance",)
 """What needs the latent and the statistics of the training latents."""
+PLACE_SCORES = ("place_mean", "place_worst1")
+"""What needs features and their statistics at each place of the training pictures; distances."""
 COMPONENT_SCORES = ("component_mse", "component_worst1", "component_ssim")
 """What needs the principal components of the training pictures; errors of pictures too."""
 NEAREST_SCORES = ("nearest_distance",)
 """What needs the codes of training pictures."""
 COMBINED = "combined"
 """What needs a `Standard` and the scores that it combines."""
-SINGLE_SCORES = (*PICTURE_SCORES, *HEAD_SCORES, *LATENT_SCORES, *COMPONENT_SCORES, *NEAREST_SCORES)
+SINGLE_SCORES = (*PICTURE_SCORES, *HEAD_SCORES, *LATENT_SCORES, *PLACE_SCORES, *COMPONENT_SCORES, *NEAREST_SCORES)
 SCORE_NAMES = (*SINGLE_SCORES, COMBINED)
 UNTRAINED_SCORES = (*COMPONENT_SCORES, *NEAREST_SCORES)
 """What no network is needed for: floors that a trained detector is held against."""
@@ -31,6 +33,10 @@ IN_WORDS = {
     "head_mean": "the logit of the mean defect probability that the head sees, which learnt where synthetic defects "
     "were",
     "latent_distance": "the distance of the latent from those of the training images, in standard deviations",
+    "place_mean": "the distance of what the detector sees at each place from what it saw there in the training "
+    "images, as a root mean square over all places, in standard deviations",
+    "place_worst1": "the distance of what the detector sees from what it saw at the same place in the training images, "
+    "where it is greatest, in 1 % of the places",
     "component_mse": "the mean squared error against what the principal components of the training images can say",
     "component_worst1": "the squared error against what the principal components of the training images can say, where "
     "it is worst, in 1 % of the image",

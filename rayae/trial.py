@@ -18,14 +18,15 @@ from rayae.detector import Detector, Seen
 from rayae.errors import DataError
 from rayae.nearest import MOST_IMAGES, Nearest
 from rayae.pixels import as_images
-from rayae.scores import COMBINED, Gaussian, Standard
+from rayae.scores import COMBINED, Gaussian, Places, Standard
+from rayae.scores.places import PlaceSums, grid_of
 from rayae.statistics import area_under
 from rayae.verdicts import variety_of
 
-TO_COMBINE = ("gradient_mean", "head_worst1", "latent_distance", "component_worst1")
-"""One of each family, so that none of them speaks twice."""
+TO_COMBINE = ("place_mean", "place_worst1", "gradient_mean", "component_worst1", "nearest_distance")
+"""What network and head see, over all and where it is worst, and one each of edges, components and neighbours."""
 MOST_LATENTS = 20_000
-"""Training pictures whose latents the Gaussian is fitted to, of each worker: more would not change it."""
+"""Training pictures whose latents and features have statistics, of each worker: more would not change them."""
 MOST_FOR_COMPONENTS = 2_000
 """Training pictures, of all workers together, that the principal components are those of."""
 MOST_RECONSTRUCTED = 2**25
@@ -75,7 +76,7 @@ def try_out(
 ) -> Trial:
     """Give the detector its Gaussian and its standard, then try its scores. All workers come to the same."""
     look = Looking(detector.eval(), batch, precision, generator)
-    detector.gaussian = look.gaussian(train[:MOST_LATENTS])
+    detector.gaussian, detector.places = look.statistics(train[:MOST_LATENTS])
     detector.components = look.components(train)
     detector.nearest = look.nearest(train)
     detector.standard = standard_of(look.scores(validation))
@@ -113,16 +114,16 @@ class Looking:
     precision: str
     generator: torch.Generator
 
-    def gaussian(self, pictures: NDArray[np.uint8]) -> Gaussian | None:
-        """Of the latents of these pictures; None for a network without latents, or with the same one for all."""
-        found = [seen.latent for _, seen in self._seen(pictures, damaged=False) if seen.latent is not None]
-        if not found:
-            return None
-        latents = collective.gathered(torch.cat(found))
-        try:
-            return Gaussian.fit(latents.cpu().numpy()).to(latents.device)
-        except DataError:  # a network that has collapsed, which a verdict says
-            return None
+    def statistics(self, pictures: NDArray[np.uint8]) -> tuple[Gaussian | None, Places | None]:
+        """Of the latents and of the features of these pictures; None where there are none, or the same for all."""
+        latents, sums = [], None
+        for _, seen in self._seen(pictures, damaged=False):
+            if seen.latent is not None:
+                latents.append(seen.latent)
+            if seen.features:
+                sums = sums or PlaceSums(seen.features, *grid_of(*pictures.shape[1:3]))
+                sums.add(seen.features)
+        return _gaussian_of(latents), _places_of(sums)
 
     def components(self, pictures: NDArray[np.uint8]) -> Components | None:
         """Of some of these pictures of each worker; None when they are all the same."""
@@ -186,6 +187,25 @@ class Looking:
     @property
     def _device(self) -> torch.device:
         return next(self.detector.parameters()).device
+
+
+def _gaussian_of(latents: list[Tensor]) -> Gaussian | None:
+    if not latents:
+        return None
+    values = collective.gathered(torch.cat(latents))
+    try:
+        return Gaussian.fit(values.cpu().numpy()).to(values.device)
+    except DataError:  # a network that has collapsed, which a verdict says
+        return None
+
+
+def _places_of(sums: PlaceSums | None) -> Places | None:
+    if sums is None:
+        return None
+    try:
+        return sums.fitted()
+    except DataError:  # likewise
+        return None
 
 
 def _of_all_workers(values: list[Tensor]) -> NDArray[np.float32]:

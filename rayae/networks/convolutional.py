@@ -22,8 +22,8 @@ class ConvolutionalAutoencoder(nn.Module):
         self.decoder = decoder(channels, height, width, base_width, latent)
 
     def forward(self, images: Tensor) -> Reconstructed:
-        latent = self.encoder(images - 0.5)
-        return Reconstructed(torch.sigmoid(self.decoder(latent).float()), latent.float())
+        latent, features = encoded(self.encoder, images)
+        return Reconstructed(torch.sigmoid(self.decoder(latent).float()), latent.float(), features=features)
 
 
 def encoder(channels: int, height: int, width: int, base_width: int, numbers: int) -> nn.Sequential:
@@ -32,6 +32,14 @@ def encoder(channels: int, height: int, width: int, base_width: int, numbers: in
     down = [_halved(inside, outside) for inside, outside in zip([channels, *widths], widths, strict=False)]
     flat = widths[-1] * (height // 2**HALVINGS) * (width // 2**HALVINGS)
     return nn.Sequential(*down, nn.Flatten(), nn.Linear(flat, numbers))
+
+
+def encoded(encoder: nn.Sequential, images: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """The numbers of an `encoder`, `[B, numbers]`, and its features at a quarter and an eighth of the size."""
+    made = [images - 0.5]
+    for layer in encoder:
+        made.append(layer(made[-1]))
+    return made[-1], tuple(made[2:4])
 
 
 def decoder(channels: int, height: int, width: int, base_width: int, numbers: int) -> nn.Sequential:

@@ -20,7 +20,8 @@ DIFFERENCE_GAIN = 4.0
 
 
 class Head(nn.Module):
-    """From what `compared` gives of `[B, C, H, W]` pictures to logits of a defect, `[B, 1, H / 2, W / 2]` float32.
+    """From what `compared` gives of `[B, C, H, W]` pictures to logits of a defect, `[B, 1, H / 2, W / 2]` float32,
+    and the features below the first level, `[B, C_k, h_k, w_k]` each.
 
     Height and width are multiples of 16, `base_width` of 8.
     """
@@ -31,9 +32,9 @@ class Head(nn.Module):
         self.levels = Levels(3 * channels * 4, [base_width * multiple for multiple in WIDTHS])
         self.out = nn.Conv2d(base_width, 1, 3, padding=1)
 
-    def forward(self, views: Tensor) -> Tensor:
-        made, _ = self.levels(self.stem(views))
-        return in_float32(self.out, made)
+    def forward(self, views: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        made, features = self.levels(self.stem(views))
+        return in_float32(self.out, made), tuple(features[1:])
 
 
 def compared(images: Tensor, pictures: Tensor) -> Tensor:

@@ -24,11 +24,12 @@ class VariationalAutoencoder(nn.Module):
         self.decoder = decoder(channels, height, width, base_width, latent)
 
     def forward(self, images: Tensor) -> Reconstructed:
-        mean, log_variance = self.encoder(images - 0.5).float().chunk(2, dim=1)
+        numbers, features = encoded(self.encoder, images)
+        mean, log_variance = numbers.float().chunk(2, dim=1)
         log_variance = log_variance.clamp(*LOG_VARIANCES)
         code = mean + torch.exp(log_variance / 2) * torch.randn_like(mean) if self.training else mean
         pictures = torch.sigmoid(self.decoder(code).float())
-        return Reconstructed(pictures, mean, divergence_from_standard_normal(mean, log_variance))
+        return Reconstructed(pictures, mean, divergence_from_standard_normal(mean, log_variance), features)
 
 
 def divergence_from_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:

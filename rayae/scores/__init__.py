@@ -18,12 +18,14 @@ from rayae.score_names import (
     LATENT_SCORES,
     NEAREST_SCORES,
     PICTURE_SCORES,
+    PLACE_SCORES,
     SCORE_NAMES,
 )
 from rayae.scores.filters import blur, grey, smooth
 from rayae.scores.gaussian import Gaussian
 from rayae.scores.gradient import gradient_errors
 from rayae.scores.head import head_scores
+from rayae.scores.places import Places, place_scores
 from rayae.scores.pixels import describe
 from rayae.scores.region import Region, average, peak, worst_share
 from rayae.scores.standard import Standard
@@ -36,8 +38,10 @@ __all__ = [
     "LATENT_SCORES",
     "NEAREST_SCORES",
     "PICTURE_SCORES",
+    "PLACE_SCORES",
     "SCORE_NAMES",
     "Gaussian",
+    "Places",
     "Region",
     "Standard",
     "average",
@@ -62,6 +66,8 @@ def measure(
     head: Tensor | None = None,
     latent: Tensor | None = None,
     gaussian: Gaussian | None = None,
+    features: Sequence[Tensor] = (),
+    places: Places | None = None,
     components: Components | None = None,
     nearest: Nearest | None = None,
     standard: Standard | None = None,
@@ -75,12 +81,13 @@ def measure(
     map after smoothing. `gradient_mean` is 1 - mean gradient magnitude similarity, in [0, 1], and `gradient_max` the
     highest of its map after smoothing. `head_max`, `head_worst1` and `head_mean` are of the logits `head`
     `[B, 1, h, w]` (see `head_scores`). `latent_distance` is that of `latent` `[B, D]` from the training latents, in
-    standard deviations. `component_mse`, `component_worst1` and `component_ssim` are `mse`, `mse_worst1` and
+    standard deviations. `place_mean` and `place_worst1` are those of `features` at each of the `places` (see
+    `place_scores`). `component_mse`, `component_worst1` and `component_ssim` are `mse`, `mse_worst1` and
     `ssim_error` of the image against what the principal components can say of it. `nearest_distance` is the distance
     to the nearest training picture (see `Nearest`). `combined` is the mean of the scores of the `standard`,
     standardised.
 
-    What would need a head, a latent with its Gaussian, components, codes of training pictures, or a standard that is
+    What would need a head, a latent with its Gaussian, features with their places, components, codes of training pictures, or a standard that is
     not given is left out. In a region means are weighted, and the worst are of what is inside; what is outside changes
     no score. ConfigError when a name is no score's.
     """
@@ -94,6 +101,8 @@ def measure(
             scores |= head_scores(head, region)
         if latent is not None and gaussian is not None and wanted & {*LATENT_SCORES}:
             scores["latent_distance"] = gaussian(latent)
+        if places is not None and features and wanted & {*PLACE_SCORES}:
+            scores |= place_scores(places(features), region)
         if components is not None and wanted & {*COMPONENT_SCORES}:
             scores |= _of_components(images, components, region, wanted)
         if nearest is not None and wanted & {*NEAREST_SCORES}:

@@ -25,6 +25,7 @@ def training_plan(settings: TrainSettings, preprocess: Preprocess) -> TrainingPl
         "task": settings.task,
         "head": head_spec if head.enabled and settings.task == "repair" else None,
         "latent": None,
+        "places": None,
         "components": None,
         "nearest": None,
         "region": settings.region is not None,

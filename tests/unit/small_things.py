@@ -24,6 +24,7 @@ DETECTOR = {
     "task": "copy",
     "head": None,
     "latent": None,
+    "places": None,
     "components": None,
     "nearest": None,
     "region": False,
