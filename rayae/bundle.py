@@ -2,7 +2,7 @@
 
     bundle.json              what the model is, with the SHA-256 of itself and of every file below but the card;
                              replaced last and whole
-    weights.safetensors      the network's weights
+    weights.safetensors      the network's weights, and what the scores need of the training images: statistics, codes
     training.json            the record of the training: settings, epochs, counts
     training_images.parquet  the images it was made with: uri, size, digest of the bytes, group, split
     calibration-ID.parquet   scores of held-out normal images

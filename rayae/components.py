@@ -11,8 +11,6 @@ ROUNDING = 1e-12
 MOST_VALUES = 2**15
 """Pixels times channels that a picture is reduced to: 128 x 128 in grey stays, and 64 components take 8 MB at most."""
 MOST_COMPONENTS = 64
-LEAST_SIDE = 16
-"""Pixels that a picture keeps on each side: SSIM needs 11."""
 
 
 class Components(nn.Module):
@@ -27,8 +25,7 @@ class Components(nn.Module):
     def __init__(self, channels: int, height: int, width: int, count: int) -> None:
         super().__init__()
         self.size = (channels, height, width)
-        wanted = math.ceil(math.sqrt(max(1, channels * height * width / MOST_VALUES)))
-        self.factor = max(1, min(wanted, min(height, width) // LEAST_SIDE))
+        self.factor = math.ceil(math.sqrt(max(1, channels * height * width / MOST_VALUES)))
         values = channels * (height // self.factor) * (width // self.factor)
         self.register_buffer("mean", torch.zeros(values))
         self.register_buffer("basis", torch.zeros(count, values))

@@ -243,20 +243,23 @@ def _floor_words(e: Evaluation) -> Iterator[str]:
     if all(floor.is_beaten for floor in best.values()):
         yield f"So {e.primary} beats every floor: the detector knows more than what needs no training."
     else:
-        others = " and ".join(kind for kind, floor in best.items() if not floor.is_beaten)
-        yield f"So {e.primary} has not been shown to beat {others}: look whether the detector is worth its training."
+        *others, last = (kind for kind, floor in best.items() if not floor.is_beaten)
+        names = f"{', '.join(others)} and {last}" if others else last
+        yield f"So {e.primary} has not been shown to beat {names}: look whether the detector is worth its training."
 
 
 def _held(e: Evaluation, floor: Floor) -> str:
     """What the lead of the primary score over a floor says."""
     lead = floor.lead
-    if lead.value is None or lead.value <= 0:
-        return f"{e.primary} does not rank better"
-    if lead.low is None or lead.high is None:
-        return f"{e.primary} is {lead.value:.3f} above it, and without an interval nobody can say that it is better"
-    span = f"{percent(e.confidence)} interval of the difference {lead.low:+.3f} to {lead.high:+.3f}"
-    better = "clearly better" if floor.is_beaten else "not clearly better"
-    return f"{e.primary} is {lead.value:.3f} above it ({span}), which is {better}"
+    if lead.value is None:
+        return f"{e.primary} cannot be compared with it"
+    side = "below" if lead.value < 0 else "above"
+    span = ""
+    if lead.low is not None:
+        span = f" ({percent(e.confidence)} interval of the difference {lead.low:+.3f} to {lead.high:+.3f})"
+    no = "which is not better" if lead.value <= 0 else "which is not clearly better"
+    judged = {True: "which is clearly better", False: no, None: "and without an interval nobody can tell"}
+    return f"{e.primary} is {abs(lead.value):.3f} {side} it{span}, {judged[floor.is_beaten]}"
 
 
 def _cut_words(e: Evaluation) -> Iterator[str]:

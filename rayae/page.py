@@ -90,6 +90,7 @@ class ReportPage:
     statuses: tuple[Count, ...]
     flagged: Count | None
     score_name: str
+    score_words: str | None
     histogram: Histogram | None
     calibrated_on: str | None
     evaluation: Judgement | None

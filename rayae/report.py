@@ -14,6 +14,7 @@ from rayae.histogram import histogram, number
 from rayae.page import Count, Fact, Failure, Judgement, ReportPage, Shown, Table, Worst, render
 from rayae.pictures import INFERNO, brightest, heat, photograph
 from rayae.results import Status
+from rayae.score_names import IN_WORDS
 from rayae.statistics import percent
 from rayae.threshold import Threshold
 
@@ -79,6 +80,7 @@ def compose(
         statuses=tuple(_count(status, count, results.num_rows) for status, count in by_status.items()),
         flagged=_flagged(results),
         score_name=score_name,
+        score_words=IN_WORDS.get(score_name),
         histogram=histogram(scores, _finite(calibration), None if threshold is None else threshold.cut),
         calibrated_on=None if calibration is None or not len(calibration) else f"{len(calibration):,}",
         evaluation=None if evaluation is None else _judgement(evaluation),

@@ -8,7 +8,7 @@ LATENT_SCORES = ("latent_distance",)
 """What needs the latent and the statistics of the training latents."""
 PLACE_SCORES = ("place_mean", "place_worst1")
 """What needs features and their statistics at each place of the training pictures; distances."""
-COMPONENT_SCORES = ("component_mse", "component_worst1", "component_ssim")
+COMPONENT_SCORES = ("component_mse", "component_worst1", "component_gradient")
 """What needs the principal components of the training pictures; errors of pictures too."""
 NEAREST_SCORES = ("nearest_distance",)
 """What needs the codes of training pictures."""
@@ -40,8 +40,8 @@ IN_WORDS = {
     "component_mse": "the mean squared error against what the principal components of the training images can say",
     "component_worst1": "the squared error against what the principal components of the training images can say, where "
     "it is worst, in 1 % of the image",
-    "component_ssim": "the mean difference in structure (1 - SSIM) from what the principal components of the training "
-    "images can say",
+    "component_gradient": "the mean difference in edges from what the principal components of the training images can "
+    "say",
     "nearest_distance": "the distance to the most similar of the training images, by their thumbnails",
     COMBINED: "several scores together, each by how far it lies above its values on held-out normal images",
 }

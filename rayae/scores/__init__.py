@@ -82,13 +82,12 @@ def measure(
     highest of its map after smoothing. `head_max`, `head_worst1` and `head_mean` are of the logits `head`
     `[B, 1, h, w]` (see `head_scores`). `latent_distance` is that of `latent` `[B, D]` from the training latents, in
     standard deviations. `place_mean` and `place_worst1` are those of `features` at each of the `places` (see
-    `place_scores`). `component_mse`, `component_worst1` and `component_ssim` are `mse`, `mse_worst1` and
-    `ssim_error` of the image against what the principal components can say of it. `nearest_distance` is the distance
-    to the nearest training picture (see `Nearest`). `combined` is the mean of the scores of the `standard`,
-    standardised.
+    `place_scores`). `component_mse`, `component_worst1` and `component_gradient` are `mse`, `mse_worst1` and
+    `gradient_mean` of the image against what the principal components can say of it. `nearest_distance` is that to the
+    nearest training picture (see `Nearest`). `combined` is the mean of the scores of the `standard`, standardised.
 
-    What would need a head, a latent with its Gaussian, features with their places, components, codes of training pictures, or a standard that is
-    not given is left out. In a region means are weighted, and the worst are of what is inside; what is outside changes
+    What would need a head, a latent with its Gaussian, features with their places, components, codes of training
+    pictures, or a standard that is not given is left out. In a region means are weighted, and the worst are of what is inside; what is outside changes
     no score. ConfigError when a name is no score's.
     """
     refuse_unknown(names)
@@ -146,15 +145,12 @@ def _of_components(
     small, said = components(images)
     inside = None if region is None else region.resized(*small.shape[-2:])
     pixels = _of_pixels(small - said, inside)
-    measures = {"component_mse": pixels["mse"], "component_worst1": pixels["mse_worst1"]}
-    if "component_ssim" in wanted:
-        measures["component_ssim"] = _of_structure(structure_errors(small, said), _inner(inside))["ssim_error"]
+    measures = {
+        "component_mse": pixels["mse"],
+        "component_worst1": pixels["mse_worst1"],
+        "component_gradient": lambda: average(gradient_errors(small, said), inside),
+    }
     return _measured(measures, wanted)
-
-
-def _inner(region: Region | None) -> Region | None:
-    """Where SSIM looks in a picture that was made smaller: everywhere when its border took all of the region."""
-    return None if region is None or not region.inner.worst else region.inner
 
 
 def _measured(measures: Measures, wanted: set[str]) -> dict[str, Tensor]:

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
-from skimage.metrics import structural_similarity
 from sklearn.decomposition import PCA
 
-from rayae.components import LEAST_SIDE, MOST_COMPONENTS, MOST_VALUES, Components
+from rayae.components import MOST_COMPONENTS, MOST_VALUES, Components
 from rayae.score_names import COMPONENT_SCORES
 from rayae.scores import Region, measure
 from tests.unit.small_things import pictures
@@ -46,26 +45,26 @@ def test_what_they_say_of_a_picture_is_what_those_of_scikit_learn_do(channels):
 def test_their_scores_are_those_of_the_network_against_what_they_say(channels):
     train, test = (images_of(pictures(count, seed, channels=channels)) for count, seed in ((40, 0), (8, 1)))
     test = (test + 0.2 * torch.rand(test.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
+    reference = PCA(32, svd_solver="full").fit(train.flatten(1).double().numpy())
+    flat = test.flatten(1).double().numpy()
+    said = reference.inverse_transform(reference.transform(flat)).clip(0, 1).reshape(test.shape)
     components = fitted(train)
-    said = components(test)[1].double().numpy()
+    components.basis = components.basis[:32]
     found = measure(test, test, components=components, names=COMPONENT_SCORES)
+    assert tuple(found) == COMPONENT_SCORES
     np.testing.assert_allclose(
-        found["component_mse"], np.square(test.double().numpy() - said).mean((1, 2, 3)), rtol=1e-4
+        found["component_mse"], np.square(test.double().numpy() - said).mean((1, 2, 3)), rtol=1e-3
     )
-    for one, two, error in zip(test.double().numpy(), said, found["component_ssim"], strict=True):
-        similarity = structural_similarity(
-            one, two, channel_axis=0, data_range=1, gaussian_weights=True, use_sample_covariance=False
-        )
-        assert error.item() == pytest.approx(1 - similarity, abs=1e-5)
-    assert {values.dtype for values in found.values()} == {torch.float32}
+    wanted = measure(test, torch.from_numpy(said).float(), names=("gradient_mean", "mse_worst1"))
+    np.testing.assert_allclose(found["component_gradient"], wanted["gradient_mean"], rtol=5e-3)
+    np.testing.assert_allclose(found["component_worst1"], wanted["mse_worst1"], rtol=1e-2)
 
 
-def test_a_region_within_the_border_of_a_picture_that_is_made_smaller_still_has_all_scores():
+def test_a_region_within_the_border_of_a_picture_that_is_made_smaller_has_all_scores():
     weights = torch.zeros(512, 512)
     weights[100:400, 6:12] = 1
     region, images = Region.of(weights), torch.rand(4, 1, 512, 512, generator=torch.Generator().manual_seed(0))
     components = fitted(region.filled(images, images)[0])
-    assert not region.resized(170, 170).inner.worst
     other = torch.where(weights > 0, images, torch.rand_like(images))
     found, again = (
         measure(some, some, components=components, region=region, names=COMPONENT_SCORES) for some in (images, other)
@@ -75,14 +74,13 @@ def test_a_region_within_the_border_of_a_picture_that_is_made_smaller_still_has_
         assert torch.equal(values, again[name])
 
 
-@pytest.mark.parametrize("size", [(1, 128, 128), (1, 512, 256), (3, 256, 256), (3, 1024, 32), (3, 8192, 32)])
+@pytest.mark.parametrize("size", [(1, 128, 128), (1, 512, 256), (3, 256, 256), (3, 1024, 32)])
 def test_large_pictures_are_made_smaller_by_whole_squares(size):
     channels, height, width = size
     components = Components(channels, height, width, 2)
     small, said = components(torch.rand(2, *size))
     assert small.shape == said.shape == (2, channels, height // components.factor, width // components.factor)
-    assert small[0].numel() == len(components.mean)
-    assert len(components.mean) <= MOST_VALUES or min(small.shape[2:]) == LEAST_SIDE
+    assert small[0].numel() == len(components.mean) <= MOST_VALUES
     assert components.factor == 1 or channels * height * width > MOST_VALUES
 
 

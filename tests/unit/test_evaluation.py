@@ -186,7 +186,9 @@ def test_what_gives_the_defects_away_without_a_model_is_told(name, of_defects, t
     [floor] = [floor for floor in evaluation.floors.trivial if floor.name == name]
     assert (floor.title, floor.auroc.value, floor.is_beaten) == (title, 1.0, False)
     assert evaluation.floors.best["the best trivial statistic"] == floor
-    assert f"The best trivial statistic, {title}, reaches 1.000: mse does not rank better." in evaluation.words
+    [told] = [words for words in evaluation.words if words.startswith("The best trivial statistic")]
+    assert told.startswith(f"The best trivial statistic, {title}, reaches 1.000: mse is 0.")
+    assert told.endswith("), which is not better.")
     rows = next(rows for name, _, rows in tables(evaluation) if name == "Floors, which need no trained network")
     [row] = [row for row in rows if row[0] == title]
     assert (row[1], row[-1]) == ("1", "no")
@@ -197,7 +199,7 @@ def with_floors(strength, groups=None, primary="mse"):
     generator = np.random.default_rng(0)
     truth = np.arange(160) % 2
     columns = {name: generator.normal(size=160) for name in (*PIXEL_STATISTICS, *UNTRAINED_SCORES)}
-    columns["component_ssim"] = truth * strength + generator.normal(size=160)
+    columns["component_gradient"] = truth * strength + generator.normal(size=160)
     pixels = {name: columns.pop(name) for name in PIXEL_STATISTICS}
     scores = (truth * 2.7 + generator.normal(size=160)).astype(np.float32)
     labels = ["crack" if hit else "good" for hit in truth]
@@ -212,11 +214,15 @@ def test_a_score_that_beats_all_floors_is_said_to_and_one_that_does_not_is_not()
     assert f"{told}worth its training." in even
     assert f"{told}worth its training." in behind
     assert any(words.startswith("The nearest training image, nearest_distance, reaches 0.") for words in best)
-    [close] = [words for words in even if words.startswith("The best score by principal components, component_ssim,")]
+    [close] = [
+        words for words in even if words.startswith("The best score by principal components, component_gradient,")
+    ]
     assert "95 % interval of the difference -0." in close
     assert close.endswith("which is not clearly better.")
-    [ahead] = [words for words in behind if words.startswith("The best score by principal components, component_ssim,")]
-    assert ahead.endswith("mse does not rank better.")
+    [ahead] = [
+        words for words in behind if words.startswith("The best score by principal components, component_gradient,")
+    ]
+    assert re.search(r"mse is 0\.0\d\d below it \(95 % interval of the difference .*\), which is not better\.$", ahead)
 
 
 def test_what_needs_no_network_stands_among_the_floors_and_not_among_the_scores():
@@ -229,7 +235,7 @@ def test_what_needs_no_network_stands_among_the_floors_and_not_among_the_scores(
 
 def test_a_primary_score_that_is_a_floor_is_said_to_be_one_and_is_not_held_against_itself():
     evaluation = with_floors(1.0, primary="component_mse")
-    assert [one.name for one in evaluation.floors.components] == ["component_worst1", "component_ssim"]
+    assert [one.name for one in evaluation.floors.components] == ["component_worst1", "component_gradient"]
     assert [one.name for one in evaluation.skill] == ["component_mse", "mse"]
     assert (
         "component_mse needs no trained network and is a floor itself: the network adds nothing to this score."
@@ -259,7 +265,7 @@ def test_without_an_interval_no_score_is_called_better_than_a_floor():
     words = judge(table([1.0, 2, 3, 4], ["good", "good", "good", "crack"], sizes=[1, 4, 2, 3])).words
     assert (
         "The best trivial statistic, file size alone (defects larger), reaches 0.667: mse is 0.333 above it, and "
-        "without an interval nobody can say that it is better."
+        "without an interval nobody can tell."
     ) in words
 
 
@@ -281,7 +287,7 @@ def test_results_of_an_older_schema_lack_some_floors_and_that_is_said_once():
     [told] = [words for words in evaluation.words if words.startswith("The results have no ")]
     assert told == (
         "The results have no pixel_mean, pixel_std, pixel_p01, pixel_sharpness, component_mse, component_worst1, "
-        "component_ssim, nearest_distance to hold the score against."
+        "component_gradient, nearest_distance to hold the score against."
     )
 
 

@@ -263,6 +263,11 @@ def test_calibration_scores_stand_behind_the_bars() -> None:
     assert "50 calibration images" in Seen(render(page)).text
 
 
+def test_the_score_is_told_in_words() -> None:
+    text = Seen(render(page_of(results([0.1, 0.2], None), score_name="nearest_distance"))).text
+    assert "It is the distance to the most similar of the training images, by their thumbnails." in text
+
+
 def test_the_evaluation_is_told_in_its_words_and_figures() -> None:
     table = results([0.002, 0.0015, 0.005, 0.0008, 0.007], 0.004, label=["good", "good", "crack", "good", "crack"])
     full = table.append_column("group", pa.nulls(5, pa.string())).append_column("size_bytes", pa.array([9, 8, 7, 6, 5]))

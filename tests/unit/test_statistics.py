@@ -204,6 +204,36 @@ def test_an_interval_that_would_mean_nothing_is_left_out_with_its_reason(scores,
     assert reason in skill.auroc.reason
 
 
+def placements(scores, positive):
+    """Of each positive the share of negatives below it, of each negative the share of positives above it."""
+    x, y = scores[positive][:, None], scores[~positive][None, :]
+    kernel = (x > y) + 0.5 * (x == y)
+    return kernel.mean(axis=1), kernel.mean(axis=0)
+
+
+def test_the_interval_of_a_lead_is_that_of_delong_for_paired_scores():
+    generator = np.random.default_rng(0)
+    positive, shared = np.arange(600) % 3 == 0, generator.normal(size=600)
+    first, second = (shared + spread * generator.normal(size=600) + 1.2 * positive for spread in (0.3, 0.6))
+    alone, lagging = skills([first, second], positive, None, **OPTIONS | {"resamples": 2000})
+    (rows, columns), (other_rows, other_columns) = placements(first, positive), placements(second, positive)
+    variance = (rows - other_rows).var(ddof=1) / 200 + (columns - other_columns).var(ddof=1) / 400
+    lead = roc_auc_score(positive, first) - roc_auc_score(positive, second)
+    assert alone.lead is None
+    assert lagging.lead.value == pytest.approx(lead, abs=1e-12)
+    wanted = (lead - 1.96 * variance**0.5, lead + 1.96 * variance**0.5)
+    assert (lagging.lead.low, lagging.lead.high) == pytest.approx(wanted, abs=0.3 * variance**0.5)
+    apart = [one.auroc.high - one.auroc.low for one in (alone, lagging)]
+    assert lagging.lead.high - lagging.lead.low < 0.8 * min(apart)
+
+
+def test_a_lead_without_an_interval_has_its_reason():
+    positive = np.array([False, False, False, True])
+    _, lagging = skills([np.arange(4.0), np.array([1.0, 3, 4, 2])], positive, None, **OPTIONS)
+    assert lagging.lead.value == pytest.approx(2 / 3)
+    assert (lagging.lead.low, lagging.lead.reason) == (None, lagging.auroc.reason)
+
+
 def test_too_few_usable_resamples_give_no_interval():
     figure = interval(0.5, np.linspace(0, 1, 40), 0.95, "bootstrap")
     assert figure.reason == "No interval: only 40 resamples held both classes, 100 are needed."

@@ -158,7 +158,7 @@ def test_an_unknown_primary_score_is_refused_with_those_that_there_are():
     words = (
         "primary_score=lpips was asked for, and a detector with task=copy has the scores mse, mae, mse_worst1, "
         f"ssim_error, ssim_worst1, gradient_mean, gradient_max, latent_distance, component_mse, "
-        f"component_worst1, component_ssim, nearest_distance, {COMBINED}; take one of these, or `auto`."
+        f"component_worst1, component_gradient, nearest_distance, {COMBINED}; take one of these, or `auto`."
     )
     with pytest.raises(ConfigError, match=f"^{re.escape(words)}$"):
         refuse_primary(settings(task="copy", primary_score="lpips"))
