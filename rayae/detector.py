@@ -1,9 +1,10 @@
 """Home of the model as a whole: a network, the head that looks for defects, and what their outputs are measured by.
 
 Its spec is that of the network and, beside it, `task`, `head` (the spec of the head, or None), `latent` (numbers of the
-latent whose statistics are known, or None), `places` (the size of the statistics of features, or None), `components` (how many principal components of the training pictures it
-has, or None), `nearest` (of how many training pictures it has the codes, or None), `region` (whether there is one) and
-`standard` (the scale of the scores that are combined, or None).
+latent whose statistics are known, or None), `places` (the size of the statistics of features, or None), `components`
+(how many principal components of the training pictures it has, or None), `nearest` (of how many training pictures it
+has the codes, or None), `region` (whether there is one) and `standard` (the scale of the scores that are combined, or
+None).
 """
 
 from collections.abc import Collection, Mapping

@@ -3,9 +3,9 @@
 The class is a subclass of `torch.nn.Module`, in a module that can be imported on every machine that trains or scores.
 It is called with `channels`, `height`, `width` and `base_width` of the spec as keyword arguments, and with `options`
 when the spec has them. Its `forward` takes `[B, C, H, W]` float32 pictures in [0, 1] and gives a floating-point tensor
-of the same shape, or a `Reconstructed` of floating-point tensors. All of its state is in its parameters and buffers.
-It can be trained on several GPUs when each parameter has a part in the pictures; a picture keeps its score beside
-others when it normalises by nothing of the batch in eval mode.
+of the same shape, or a `Reconstructed` of floating-point tensors, whose maps of features have any size. All of its
+state is in its parameters and buffers. It can be trained on several GPUs when each parameter has a part in the
+pictures; a picture keeps its score beside others when it normalises by nothing of the batch in eval mode.
 
 A bundle names its network, and whoever can write to a bundle could name anything. So nothing is imported but what is
 trusted by its full name: by who calls, or by the environment variable RAYAE_NETWORKS.

@@ -16,7 +16,8 @@ class UNet(nn.Module):
     What it takes it can give back unchanged, so it learns nothing from whole pictures: it is for pictures in which
     something was damaged or left out, and is to give what belongs there. Height and width are multiples of 16,
     `base_width` of 8. `latent` holds the mean and the maximum over all places of each feature below the first level:
-    D = 24 times `base_width`. `features` are what went down at a quarter and an eighth of the size. In training mode the pictures are not kept in [0, 1], where a gradient would end.
+    D = 24 times `base_width`. `features` are what went down at a quarter and an eighth of the size. In training mode
+    the pictures are not kept in [0, 1], where a gradient would end.
     """
 
     def __init__(self, channels: int, base_width: int) -> None:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from rayae.networks.convolutional import decoder, encoder
+from rayae.networks.convolutional import decoder, encoded, encoder
 from rayae.networks.reconstructed import Reconstructed
 
 LOG_VARIANCES = (-30.0, 20.0)

@@ -25,8 +25,8 @@ from rayae.scores.filters import blur, grey, smooth
 from rayae.scores.gaussian import Gaussian
 from rayae.scores.gradient import gradient_errors
 from rayae.scores.head import head_scores
-from rayae.scores.places import Places, place_scores
 from rayae.scores.pixels import describe
+from rayae.scores.places import Places, place_scores
 from rayae.scores.region import Region, average, peak, worst_share
 from rayae.scores.standard import Standard
 from rayae.scores.structure import ssim_error, structure_errors
@@ -87,8 +87,9 @@ def measure(
     nearest training picture (see `Nearest`). `combined` is the mean of the scores of the `standard`, standardised.
 
     What would need a head, a latent with its Gaussian, features with their places, components, codes of training
-    pictures, or a standard that is not given is left out. In a region means are weighted, and the worst are of what is inside; what is outside changes
-    no score. ConfigError when a name is no score's.
+    pictures, or a standard that is not given is left out. In a region means are weighted, and the worst are of what is
+    inside; what is outside changes no score of the picture alone. ConfigError when a name is no
+    score's.
     """
     refuse_unknown(names)
     wanted = {*names} | ({*standard.names} if standard is not None and COMBINED in names else set())

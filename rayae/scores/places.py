@@ -51,7 +51,8 @@ class Places(nn.Module):
         with torch.autocast(features[0].device.type, enabled=False):
             centred = reduced(features, self.projection, self.rows, self.columns) - self.mean
             whitened = torch.einsum("bpd,pde->bpe", centred, self.whitening)
-            return whitened.square().sum(2).sqrt().unflatten(1, (1, self.rows, self.columns))
+            distances: Tensor = whitened.square().sum(2).sqrt().reshape(-1, 1, self.rows, self.columns)
+            return distances
 
     def spec(self) -> dict[str, int]:
         """That from which one of the same size is made."""
@@ -157,7 +158,8 @@ def _whitening(scatter: Tensor, count: float) -> Tensor:
     floor = FLOOR_SHARE * level * torch.eye(numbers, dtype=scatter.dtype, device=scatter.device)
     root = torch.linalg.cholesky((1 - share) * scatter + share * pooled + floor)
     identity = torch.eye(numbers, dtype=root.dtype, device=root.device).expand_as(root)
-    return torch.linalg.solve_triangular(root, identity, upper=False).mT.float()
+    inverse: Tensor = torch.linalg.solve_triangular(root, identity, upper=False)
+    return inverse.mT.float()
 
 
 def _of_all_workers(values: Tensor) -> Tensor:
