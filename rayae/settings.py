@@ -296,6 +296,9 @@ class TrainSettings(Labelled, CalibrationSettings):
     """Images a step, all workers together."""
     accumulation: Annotated[int, Field(gt=0)] = 1
     """Parts that a worker's images of a step go through the network in, one after the other, to need less memory."""
+    pictures: Literal["auto", "memory", "stream"] = "auto"
+    """Where the decoded pictures are while epochs go by: in `memory`, read once; or nowhere, `stream`: each epoch reads
+    and decodes them anew. `auto`: in memory where they fit, and the arithmetic is printed. The weights are the same."""
     patience: Annotated[int, Field(gt=0)] = 15
     """Epochs without a better loss on held-out normal images after which training stops early."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0

@@ -1,7 +1,7 @@
 """Home of the epoch loop, without Ray: the same for one process and for each worker of many.
 
-Every worker holds its share of the pictures as uint8 in memory. When torch.distributed is set up, gradients and the
-held-out figures are averaged over the workers, so all of them stop at the same epoch.
+Every worker holds its share of the pictures as uint8 in memory, or streams it. When torch.distributed is set up,
+gradients and the held-out figures are averaged over the workers, so all of them stop at the same epoch.
 """
 
 import math
@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from rayae import checkpoints, collective, detector
 from rayae.augmentation import Augmentation, augment
+from rayae.batches import Pictures, in_batches, pixels_of
 from rayae.detector import Detector
 from rayae.epochs import Epoch, Outcome, Progress
 from rayae.errors import TrainingError
@@ -108,8 +109,8 @@ class Training:
 
 def fit(
     plan: TrainingPlan,
-    train: NDArray[np.uint8],
-    validation: NDArray[np.uint8],
+    train: Pictures,
+    validation: Pictures,
     *,
     device: torch.device,
     region: NDArray[np.uint8] | None = None,
@@ -117,11 +118,12 @@ def fit(
     checkpoint: bytes | None = None,
     after_epoch: Callable[[Told], None] = lambda told: None,
 ) -> Progress:
-    """Train on this worker's pictures, `[N, H, W, C]` uint8, until the last epoch or until held-out loss stops falling.
+    """Train on this worker's pictures until the last epoch or until held-out loss stops falling.
 
     `region` are the weights of the pixels, `[H, W]` uint8. The network is `compiled` on a GPU when nobody says. Goes on
     from `checkpoint` when given. TrainingError when the loss is no number, when there is nothing to train on or to hold
-    out, and when the workers do not hold equally many pictures to train on.
+    out, and when the workers do not have equally many pictures to train on; PictureLost when a streamed one cannot be
+    read any more.
     """
     _refuse_shares(len(train), len(validation), device)
     training = Training.begin(plan, device, len(train), region, device.type == "cuda" if compiled is None else compiled)
@@ -130,7 +132,7 @@ def fit(
     told = Told(
         progress.history,
         lambda: checkpoints.make(model, optimizer, progress),
-        lambda: samples_of(model.eval(), validation[:SAMPLES], training.precision),
+        lambda: samples_of(model.eval(), pixels_of(validation[:SAMPLES]), training.precision),
     )
     while not progress.is_over(plan.epochs, plan.patience):
         if progress.add(_epoch(training, progress.next_epoch, train, validation)):
@@ -158,7 +160,7 @@ def learning_rate(plan: TrainingPlan, done: float) -> float:
     return plan.learning_rate * (1 + math.cos(math.pi * (done - WARM_UP_SHARE) / (1 - WARM_UP_SHARE))) / 2
 
 
-def _epoch(training: Training, epoch: int, train: NDArray[np.uint8], validation: NDArray[np.uint8]) -> Epoch:
+def _epoch(training: Training, epoch: int, train: Pictures, validation: Pictures) -> Epoch:
     """One pass over the pictures, and what is to be told of it."""
     started = time.monotonic()
     loss, rate, waited = _steps(training, epoch, train)
@@ -180,7 +182,7 @@ def _epoch(training: Training, epoch: int, train: NDArray[np.uint8], validation:
     )
 
 
-def _steps(training: Training, epoch: int, pictures: NDArray[np.uint8]) -> tuple[float, float, float]:
+def _steps(training: Training, epoch: int, pictures: Pictures) -> tuple[float, float, float]:
     """The mean loss of an epoch's steps over all workers, the last learning rate, and the seconds waited for pictures.
 
     Images over a batch sit out.
@@ -248,21 +250,21 @@ def _loss(training: Training, learner: nn.Module, images: Tensor, pose: Posed) -
 
 
 @torch.inference_mode()
-def _look(training: Training, pictures: NDArray[np.uint8]) -> tuple[float, float]:
+def _look(training: Training, pictures: Pictures) -> tuple[float, float]:
     """Mean loss and error over the pictures of all workers, each with any number of them; posed alike each time."""
     training.detector.eval()
     device, batch = training.device, training.batch
     generator = seeded(training.plan.seed, 0)
     sums = torch.zeros(3, device=device)
-    for first in range(0, len(pictures), batch):
-        images = as_images(torch.from_numpy(pictures[first : first + batch]).to(device))
+    for pixels in in_batches(pictures, batch):
+        images = as_images(torch.from_numpy(pixels).to(device))
         loss, error = _loss(training, training.detector, images, posed(training.plan.task, images, generator))
         sums += torch.stack([loss * len(images), error * len(images), torch.full_like(loss, len(images))])
     loss_sum, error_sum, count = collective.reduced(sums)
     return loss_sum / count, error_sum / count
 
 
-def _outcome(training: Training, best: bytes, train: NDArray[np.uint8], validation: NDArray[np.uint8]) -> Outcome:
+def _outcome(training: Training, best: bytes, train: Pictures, validation: Pictures) -> Outcome:
     """The best weights with all that their scores are measured by."""
     model = training.detector
     weights.fill(model, best, "the network that was trained")
@@ -288,10 +290,10 @@ def seeded(seed: int, epoch: int) -> torch.Generator:
     return torch.Generator().manual_seed(number)
 
 
-def _shuffled(pictures: NDArray[np.uint8], batch: int, seed: int, device: torch.device) -> Iterator[Tensor]:
-    order = np.random.default_rng(seed).permutation(len(pictures))
-    for first in range(0, len(order) - batch + 1, batch):
-        yield as_images(torch.from_numpy(pictures[order[first : first + batch]]).to(device))
+def _shuffled(pictures: Pictures, batch: int, seed: int, device: torch.device) -> Iterator[Tensor]:
+    order = np.random.default_rng(seed).permutation(len(pictures))[: len(pictures) // batch * batch]
+    for pixels in in_batches(pictures, batch, order):
+        yield as_images(torch.from_numpy(pixels).to(device))
 
 
 def _refuse_shares(train: int, validation: int, device: torch.device) -> None:

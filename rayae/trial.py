@@ -3,6 +3,7 @@
 All of it comes from the pictures trained on and from held-out normal ones, never from real defects.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rayae import collective
+from rayae.batches import Pictures, in_batches, pixels_of
 from rayae.components import Components
 from rayae.defects import damage
 from rayae.detector import Detector, Seen
@@ -65,8 +67,8 @@ class Trial:
 
 def try_out(
     detector: Detector,
-    train: NDArray[np.uint8],
-    validation: NDArray[np.uint8],
+    train: Pictures,
+    validation: Pictures,
     *,
     batch: int,
     precision: str,
@@ -85,7 +87,7 @@ def try_out(
         name: round(float(area_under(np.concatenate([values, *(one[name] for one in damaged)]), is_damaged)), 4)
         for name, values in normal.items()
     }
-    most = max(1, MOST_RECONSTRUCTED // validation[:1].size // collective.count()) if len(validation) else 0
+    most = max(1, MOST_RECONSTRUCTED // math.prod(validation.shape[1:]) // collective.count()) if len(validation) else 0
     variety = variety_of(*look.reconstructions(validation[:most]))
     return Trial(areas, count, variety.kept, variety.explained)
 
@@ -111,7 +113,7 @@ class Looking:
     precision: str
     generator: torch.Generator
 
-    def gaussian(self, pictures: NDArray[np.uint8]) -> Gaussian | None:
+    def gaussian(self, pictures: Pictures) -> Gaussian | None:
         """Of the latents of these pictures; None for a network without latents, or with the same one for all."""
         found = [seen.latent for _, seen in self._seen(pictures, damaged=False) if seen.latent is not None]
         if not found:
@@ -122,30 +124,30 @@ class Looking:
         except DataError:  # a network that has collapsed, which a verdict says
             return None
 
-    def components(self, pictures: NDArray[np.uint8]) -> Components | None:
+    def components(self, pictures: Pictures) -> Components | None:
         """Of some of these pictures of each worker; None when they are all the same."""
         share = pictures[: -(-MOST_FOR_COMPONENTS // collective.count())]
         _, height, width, channels = pictures.shape
         region, blank = self.detector.region, Components(channels, height, width, 0)
         parts = []
-        for first in range(0, len(share), self.batch):
-            images = self._device_pixels(share[first : first + self.batch])
+        for pixels in in_batches(share, self.batch):
+            images = self._device_pixels(pixels)
             parts.append(blank.reduced(images if region is None else region.filled(images, images)[0]))
         found = blank.fitted(collective.gathered(torch.cat(parts)))
         return found if len(found.basis) else None
 
     @torch.inference_mode()
-    def scores(self, pictures: NDArray[np.uint8], damaged: bool = False) -> Scores:
+    def scores(self, pictures: Pictures, damaged: bool = False) -> Scores:
         """All scores that the detector can measure, of the pictures as they are or with synthetic defects."""
         names = self.detector.score_names()
         found = [self.detector.measure(images, seen, names) for images, seen in self._seen(pictures, damaged)]
-        none = self._device_pixels(pictures[:0]).flatten()  # of a worker that holds no picture
+        none = self._device_pixels(pixels_of(pictures[:0])).flatten()  # of a worker that holds no picture
         return {name: _of_all_workers([none, *(one[name] for one in found)]) for name in names}
 
     @torch.inference_mode()
-    def reconstructions(self, pictures: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def reconstructions(self, pictures: Pictures) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The pictures, `[N, C, H, W]` in [0, 1], and what is made of them."""
-        none = self._device_pixels(pictures[:0])
+        none = self._device_pixels(pixels_of(pictures[:0]))
         images, made = [none], [none]
         for some, seen in self._seen(pictures, damaged=False):
             images.append(some)
@@ -153,17 +155,17 @@ class Looking:
         return _of_all_workers(images), _of_all_workers(made)
 
     @torch.inference_mode()
-    def _seen(self, pictures: NDArray[np.uint8], damaged: bool) -> Iterator[tuple[Tensor, Seen]]:
-        for first in range(0, len(pictures), self.batch):
-            images = self._device_pixels(pictures[first : first + self.batch])
+    def _seen(self, pictures: Pictures, damaged: bool) -> Iterator[tuple[Tensor, Seen]]:
+        for pixels in in_batches(pictures, self.batch):
+            images = self._device_pixels(pixels)
             if damaged:
                 images = damage(images, self.generator, share=1.0).pictures
             with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
                 seen = self.detector.look(images)
             yield images, seen
 
-    def _device_pixels(self, pictures: NDArray[np.uint8]) -> Tensor:
-        return as_images(torch.from_numpy(pictures).to(next(self.detector.parameters()).device))
+    def _device_pixels(self, pixels: NDArray[np.uint8]) -> Tensor:
+        return as_images(torch.from_numpy(pixels).to(next(self.detector.parameters()).device))
 
 
 def _of_all_workers(values: list[Tensor]) -> NDArray[np.float32]:

@@ -20,12 +20,14 @@ from ray.train.torch import TorchTrainer, get_device
 from ray.train.v2.api.exceptions import TrainingFailedError
 
 from rayae import storage
+from rayae.batches import Pictures
 from rayae.checkpoints import reached
 from rayae.epochs import Progress
-from rayae.errors import ClusterError, RayaeError, TrainingError
+from rayae.errors import ClusterError, PictureLost, RayaeError, TrainingError
 from rayae.history import write_history
 from rayae.on_ray.capacity import Workers
 from rayae.on_ray.cluster import last_line, refusal
+from rayae.on_ray.images import OnStorage
 from rayae.tensorboard import EVENTS, write_events
 from rayae.training import Told, TrainingPlan, fit
 
@@ -47,7 +49,7 @@ class Share:
 
 def train_on_ray(
     plan: TrainingPlan,
-    images: Dataset,
+    images: Dataset | OnStorage,
     share: Share,
     workers: Workers,
     *,
@@ -65,7 +67,14 @@ def train_on_ray(
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", SECONDS_BETWEEN_POLLS)
     trainer = TorchTrainer(
         _work,
-        train_loop_config={"plan": plan, "share": share, "folder": folder, "region": region, "compiled": compiled},
+        train_loop_config={
+            "plan": plan,
+            "share": share,
+            "folder": folder,
+            "region": region,
+            "compiled": compiled,
+            "on_storage": images if isinstance(images, OnStorage) else None,
+        },
         scaling_config=ScalingConfig(
             num_workers=workers.count,
             use_gpu=workers.gpus > 0,
@@ -77,7 +86,7 @@ def train_on_ray(
             failure_config=FailureConfig(max_failures=max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=CHECKPOINTS_KEPT),
         ),
-        datasets={"images": images},
+        datasets={} if isinstance(images, OnStorage) else {"images": images},
         dataset_config=DataConfig(datasets_to_split=[]),
     )
     try:
@@ -115,28 +124,35 @@ def _fit_interruptibly(trainer: TorchTrainer) -> ray.train.Result:
 
 
 def _work(config: dict[str, Any]) -> None:
-    """What every worker does: take its share of the pictures into memory, then the epochs."""
+    """What every worker does: take its share of the pictures, then the epochs."""
     plan, share, folder = config["plan"], config["share"], config["folder"]
+    if storage.exists(storage.join(folder, REFUSAL)):  # of one worker, which has ended the others
+        return
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     mine = share.train[: len(share.train) // world * world][rank::world]
     held_out = share.validation[rank::world] if len(share.validation) >= world else share.validation
-    pixels = _collect(ray.train.get_dataset_shard("images"), np.concatenate([mine, held_out]))
     checkpoint = ray.train.get_checkpoint()
     try:
         fit(
             plan,
-            pixels[: len(mine)],
-            pixels[len(mine) :],
+            *_pictures(config["on_storage"], mine, held_out),
             device=get_device(),
             region=config["region"],
             compiled=config["compiled"],
             checkpoint=None if checkpoint is None else _read(checkpoint),
             after_epoch=_report if rank else _report_and_keep(folder),
         )
+    except PictureLost as error:  # the others wait for this worker until it fails
+        _refuse(folder, error)
+        raise
     except TrainingError as error:  # of what all workers have in common, so all of them end here
         if rank == 0:
-            storage.write_json(storage.join(folder, REFUSAL), {"class": type(error).__name__, "sentence": str(error)})
+            _refuse(folder, error)
+
+
+def _refuse(folder: str, error: TrainingError) -> None:
+    storage.write_json(storage.join(folder, REFUSAL), {"class": type(error).__name__, "sentence": str(error)})
 
 
 def _raise_refusal(folder: str) -> None:
@@ -144,6 +160,16 @@ def _raise_refusal(folder: str) -> None:
     if storage.exists(uri):
         said = storage.read_json(uri)
         raise refusal(said["class"], said["sentence"])
+
+
+def _pictures(
+    on_storage: OnStorage | None, train: NDArray[np.int64], validation: NDArray[np.int64]
+) -> tuple[Pictures, Pictures]:
+    """The pictures of these ids, in these orders: streamed, or taken into the memory of this worker."""
+    if on_storage is not None:
+        return on_storage.pictures(train), on_storage.pictures(validation)
+    pixels = _collect(ray.train.get_dataset_shard("images"), np.concatenate([train, validation]))
+    return pixels[: len(train)], pixels[len(train) :]
 
 
 def _collect(images: DataIterator, wanted: NDArray[np.int64]) -> NDArray[np.uint8]:

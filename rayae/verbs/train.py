@@ -32,7 +32,8 @@ from rayae.trial import Trial
 from rayae.verbs.calibrate import calibrate_on, calibration_defects, normal_images, refuse_few, refuse_rule
 from rayae.verbs.index import selected
 from rayae.verbs.score import failure_budget
-from rayae.verbs.train_fit import CHECKPOINT, Fitted, Job, Material, fitted
+from rayae.verbs.train_fit import CHECKPOINT, Fitted, Job, fitted
+from rayae.verbs.train_pictures import Material
 from rayae.verbs.train_plan import refuse_primary, training_plan
 from rayae.verdicts import Figures, Twins, Variety, Verdict, judge
 
