@@ -63,8 +63,8 @@ class Streamed:
         if picture.pixels is None:
             raise PictureLost(
                 f"{self.rows['uri'][place].as_py()} could be read when training began, and now it is "
-                f"{picture.status}: {picture.error} Put it back, or take it from `images=` with a new `out=`, and run "
-                "the same command again."
+                f"{picture.status}: {picture.error} Run the same command again when it can be read, or without it, "
+                "with a new `out=`."
             )
         return picture.pixels
 

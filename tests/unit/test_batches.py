@@ -90,7 +90,9 @@ def test_a_picture_that_was_lost_is_named(tmp_path):
     with pytest.raises(PictureLost) as lost:
         next(batches)
     assert str(lost.value).startswith(f"{tmp_path}/004.png could be read when training began, and now it is missing: ")
-    assert str(lost.value).endswith(" with a new `out=`, and run the same command again.")
+    assert str(lost.value).endswith(
+        " Run the same command again when it can be read, or without it, with a new `out=`."
+    )
 
 
 def test_closed_early_it_leaves_no_thread(tmp_path):
