@@ -21,6 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from rayae import checkpoints, collective, detector
 from rayae.augmentation import Augmentation, augment
 from rayae.batches import Pictures, in_batches, pixels_of
+from rayae.compiling import compiled
 from rayae.detector import Detector
 from rayae.epochs import Epoch, Outcome, Progress
 from rayae.errors import TrainingError
@@ -80,7 +81,7 @@ class Training:
     plan: TrainingPlan
     detector: Detector
     learner: nn.Module
-    """The detector, with the gradients of all workers averaged."""
+    """The detector, with the gradients of all workers averaged, and perhaps compiled."""
     optimizer: torch.optim.Optimizer
     batch: int
     """Images of a step, of this worker."""
@@ -92,7 +93,12 @@ class Training:
 
     @classmethod
     def begin(
-        cls, plan: TrainingPlan, device: torch.device, pictures: int, region: NDArray[np.uint8] | None, compiled: bool
+        cls,
+        plan: TrainingPlan,
+        device: torch.device,
+        pictures: int,
+        region: NDArray[np.uint8] | None,
+        is_compiled: bool,
     ) -> "Training":
         torch.manual_seed(plan.seed)
         model = detector.build(plan.network, plan.detector)
@@ -100,8 +106,8 @@ class Training:
             model.look_at(torch.from_numpy(region))
         model = detector.on_device(model, device)
         learner: nn.Module = DistributedDataParallel(model) if collective.count() > 1 else model
-        if compiled:
-            learner.compile()
+        if is_compiled:
+            learner = compiled(learner, device)
         optimizer = torch.optim.AdamW(model.parameters(), plan.learning_rate, weight_decay=plan.weight_decay)
         batch = max(1, min(plan.batch_size // collective.count(), pictures))
         return cls(plan, model, learner, optimizer, batch, resolved_precision(plan.precision, device))
@@ -231,7 +237,10 @@ def _parts(images: Tensor, pose: Posed, count: int) -> Iterator[tuple[Tensor, Po
 
 def _gradients_kept_back(learner: nn.Module, is_kept_back: bool) -> AbstractContextManager[Any]:
     """While this lasts gradients are summed up by this worker alone, if they are to be."""
-    return learner.no_sync() if is_kept_back and isinstance(learner, DistributedDataParallel) else nullcontext()
+    if is_kept_back and hasattr(learner, "no_sync"):  # of DistributedDataParallel, compiled or not
+        kept_back: AbstractContextManager[Any] = learner.no_sync()  # type: ignore[operator]
+        return kept_back
+    return nullcontext()
 
 
 def _loss(training: Training, learner: nn.Module, images: Tensor, pose: Posed) -> tuple[Tensor, Tensor]:
