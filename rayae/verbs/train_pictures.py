@@ -19,9 +19,9 @@ from rayae.verdicts import Twins
 
 HELD_OUT = ("validation", "calibration")
 MOST_COMPARED = 20_000
-"""Pictures of a side that are looked at for near-duplicates: 17 kB of memory and some milliseconds each. Of a larger
-side it is a random sample, so that the share of held-out pictures that are known stands, but of those whose twin is
-on a larger training side, only as many are found as the sample is of it."""
+"""Pictures of a side that are looked at for near-duplicates: 17 kB of memory and some milliseconds each. A larger side
+is sampled at random: of held-out pictures that leaves the share that is known as it is, but of a training side only the
+twins in the sample are found."""
 
 
 @dataclass(frozen=True)
