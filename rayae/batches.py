@@ -75,13 +75,12 @@ Pictures = NDArray[np.uint8] | Streamed
 
 def in_batches(pictures: Pictures, size: int, order: NDArray[np.int64] | None = None) -> Iterator[NDArray[np.uint8]]:
     """Batches of `size` pictures, the last one perhaps smaller: all in their order, or those at the places `order`."""
-    if order is None:
-        order = np.arange(len(pictures))
     if isinstance(pictures, Streamed):
-        yield from pictures.load(order, size)
+        yield from pictures.load(np.arange(len(pictures)) if order is None else order, size)
     else:
-        for first in range(0, len(order), size):
-            yield pictures[order[first : first + size]]
+        for first in range(0, len(pictures if order is None else order), size):
+            part = slice(first, first + size)
+            yield pictures[part if order is None else order[part]]
 
 
 def pixels_of(pictures: Pictures) -> NDArray[np.uint8]:
