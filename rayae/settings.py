@@ -307,7 +307,8 @@ class TrainSettings(Labelled, CalibrationSettings):
     """Arithmetic of the network in training, calibration and scoring; errors are always summed in float32. `auto`:
     bf16 on GPUs and on CPUs that multiply matrices in it (AMX), else float32."""
     compile: bool | None = None
-    """Whether the network is compiled for training, which takes a minute or two at the start; default: on GPUs."""
+    """Whether the network is compiled for training, which takes a minute or two at the start; default: on GPUs. Where
+    there is no C++ compiler it is trained as it is, which is told."""
     calibration_fraction: OpenFraction = 0.2
     """Share of the normal images kept out for calibration, by group; not used when the manifest has a `split`."""
     validation_fraction: OpenFraction = 0.1
