@@ -25,6 +25,7 @@ def _checked_moment(text: str) -> str:
 
 
 Moment = Annotated[str, AfterValidator(_checked_moment)]
+Count = Annotated[int, Field(gt=0)]
 Images = Annotated[
     str | list[str],
     Field(
@@ -287,6 +288,9 @@ class TrainSettings(Labelled, CalibrationSettings):
     images: Images
     out: str
     """Where the bundle is written, a directory."""
+    workers: Count | tuple[Count, Count] | None = None  # type: ignore[assignment]  # others see `for_scoring`
+    """Worker processes, or the fewest and the most, `[2, 8]`: then training begins when the fewest have room, and goes
+    on from the last checkpoint with more or fewer when the cluster grows or shrinks; default: as in scoring."""
     task: Task = "repair"
     """What the network learns: to `copy` normal pictures; to `denoise` them; to `inpaint` hidden parts from what is
     around; or to `repair` synthetic defects."""
@@ -316,13 +320,35 @@ class TrainSettings(Labelled, CalibrationSettings):
     """What matters of a picture: a mask picture, white where to look, or a rectangle as fractions of width and height,
     `[left, top, right, bottom]`; default: all of it."""
     max_worker_failures: Annotated[int, Field(ge=0)] = 3
-    """Times that dead workers are replaced before training gives up; it goes on from the last checkpoint."""
+    """Times that dead workers are replaced before training gives up; it goes on from the last checkpoint. Workers on
+    a node that is drained are replaced without being counted."""
     preprocess: PreprocessSettings = PreprocessSettings()
     network: NetworkSettings = NetworkSettings()
     head: HeadSettings = HeadSettings()
     loss: LossSettings = LossSettings()
     augment: AugmentSettings = AugmentSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
+
+    @model_validator(mode="after")
+    def _grows(self) -> "TrainSettings":
+        if isinstance(self.workers, tuple) and self.workers[0] > self.workers[1]:
+            fewest, most = self.workers
+            raise ValueError(f"workers=[{fewest},{most}]: the first is the fewest, and {fewest} is above {most}")
+        return self
+
+    @property
+    def fewest_workers(self) -> int | None:
+        """As many as training waits for."""
+        return self.workers[0] if isinstance(self.workers, tuple) else self.workers
+
+    @property
+    def most_workers(self) -> int | None:
+        """As many as an elastic training may grow to; None for one that keeps its size."""
+        return self.workers[1] if isinstance(self.workers, tuple) else None
+
+    def for_scoring(self) -> "TrainSettings":
+        """The same with one number of workers, as the calibration at the end of training is not elastic."""
+        return self.model_copy(update={"workers": self.fewest_workers})
 
 
 class DefectsSettings(Labelled):

@@ -4,7 +4,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ from rayae.history import HistoryTable, shown_as_it_grows, write_history
 from rayae.loader import Loader
 from rayae.preprocess import Preprocess
 from rayae.settings import TrainSettings
+from rayae.shares import Share
 from rayae.tensorboard import EVENTS, write_events
 from rayae.terminal import say
 from rayae.training import Told, TrainingPlan, fit
@@ -83,18 +84,20 @@ def _on_ray(job: Job) -> Fitted:
     from rayae.on_ray.capacity import memory_bytes, plan_workers
     from rayae.on_ray.cluster import connect
     from rayae.on_ray.images import decode_on_ray, pixels_of
-    from rayae.on_ray.train import Share, train_on_ray
+    from rayae.on_ray.train import train_on_ray
     from rayae.on_ray.waiting import lacking_told, wait_for_all, wait_for_one
 
     settings, resources = job.settings, job.settings.resources
-    connect(math.ceil((settings.workers or 1) * resources.cpus_per_worker))
-    workers = plan_workers(settings.workers, resources.cpus_per_worker, resources.gpus_per_worker)
+    fewest = settings.fewest_workers
+    connect(math.ceil((fewest or 1) * resources.cpus_per_worker))
+    planned = plan_workers(fewest, resources.cpus_per_worker, resources.gpus_per_worker)
+    workers = replace(planned, most=settings.most_workers)
     images = _to_decode(job.material, job.preprocess, memory_bytes())
     wait_for_one(workers, resources.wait_s)
     with lacking_told(workers):
         held, became = decode_on_ray(images, job.loader())
     share = Share(*(_usable(job.material.of(side), became, settings) for side in ("train", "validation")))
-    say(f"training on {len(share.train):,} images with {workers.count} worker(s), {workers.gpus:g} GPU each")
+    say(f"training on {len(share.train):,} images with {workers.in_words()}, {workers.gpus:g} GPU each")
     wait_for_all(workers, resources.wait_s)
     with lacking_told(workers), shown_as_it_grows(job.folder, job.plan.epochs):
         progress = train_on_ray(
