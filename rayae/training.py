@@ -182,6 +182,7 @@ def _epoch(training: Training, epoch: int, train: NDArray[np.uint8], validation:
         images_per_second=round(images / (trained - started), 1),
         wait_seconds=round(waited, 2),
         seconds=round(time.monotonic() - started, 2),
+        workers=collective.count(),
     )
 
 
