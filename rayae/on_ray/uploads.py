@@ -42,9 +42,10 @@ def report(told: Told) -> None:
 class Uploads:
     """What rank 0 sends to the folder after an epoch: the checkpoint, then the metrics and events that tell of it.
 
-    The next epoch is trained meanwhile, and its end waits until the upload is over. So a death costs two epochs at
-    most, however slow storage is, and no more than two checkpoints are in memory. Ray Train takes a failed upload for
-    the death of the worker, and waits for the last upload.
+    The next epoch is trained meanwhile, and its end waits until the upload is over. So a death costs the epoch in hand
+    and the one or two whose checkpoints are on their way into Ray Train's books, however slow storage is, and no more
+    than two checkpoints are in memory. Ray Train takes a failed upload for the death of the worker, and waits for the
+    last upload.
     """
 
     def __init__(self, folder: str, name: str) -> None:
@@ -54,12 +55,12 @@ class Uploads:
     def __call__(self, told: Told) -> None:
         """Begin the upload of what is told of an epoch."""
         place = ray.train.get_context().get_storage()
-        name = END if told.is_end() else f"epoch-{len(told.history):06}"
+        kept_as = END if told.is_end() else f"epoch-{len(told.history):06}"
         self.room.acquire()
         ray.train.report(
             asdict(told.history[-1]),
-            checkpoint=Checkpoint(place.build_checkpoint_path_from_name(name), place.storage_filesystem),
-            checkpoint_dir_name=name,  # and no time: an epoch that is trained again takes the place of its like
+            checkpoint=Checkpoint(place.build_checkpoint_path_from_name(kept_as), place.storage_filesystem),
+            checkpoint_dir_name=kept_as,  # and no time: an epoch that is trained again takes the place of its like
             checkpoint_upload_mode=CheckpointUploadMode.ASYNC,
             checkpoint_upload_fn=self._upload_of(told),
             delete_local_checkpoint_after_upload=False,  # there is none beside that in storage
@@ -69,9 +70,9 @@ class Uploads:
         """What writes this epoch, as it is at this moment."""
         checkpoint, samples, history = told.make_checkpoint(), told.make_samples(), list(told.history)
 
-        def upload(to: Checkpoint, name: str) -> Checkpoint:
+        def upload(to: Checkpoint, kept_as: str) -> Checkpoint:
             try:
-                storage.write_bytes(storage.join(self.folder, self.name, name, CHECKPOINT), checkpoint)
+                storage.write_bytes(storage.join(self.folder, self.name, kept_as, CHECKPOINT), checkpoint)
                 write_history(self.folder, history)
                 write_events(storage.join(self.folder, EVENTS), [asdict(epoch) for epoch in history], samples)
             finally:

@@ -9,6 +9,7 @@ from rayae.bundle import Bundle
 from rayae.cli import main
 from rayae.errors import ClusterError
 from rayae.on_ray.train import REFUSAL, _collect
+from rayae.on_ray.uploads import refuse_other_storage
 from rayae.trial import Trial
 from tests.conftest import SMALL_TRAINING
 
@@ -78,6 +79,24 @@ def test_a_training_that_diverges_is_refused_without_another_try(
     refusal = json.loads((tmp_path / "bundle" / "training" / REFUSAL).read_text())
     assert refusal["class"] == "TrainingError"
     assert said.endswith(f"error: {refusal['sentence']}\n")
+
+
+def test_an_elastic_training_takes_as_many_workers_as_there_is_room_for(
+    pictures: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert train(pictures, tmp_path / "bundle", "workers=[2,3]", "epochs=2") == 0
+    said = capfd.readouterr().out
+    assert "training on 168 images with 2 to 3 workers, 0 GPU each" in said
+    assert [epoch["workers"] for epoch in Bundle.open(str(tmp_path / "bundle")).training["history"]] == [3, 3]
+
+
+def test_a_folder_that_a_worker_does_not_share_with_the_driver_is_refused(tmp_path: Path) -> None:
+    sentence = (
+        rf"^a worker on [\d.]+ does not see what the driver has written to {tmp_path}; give an `out=` that all machines "
+        r"share, on object storage or a mounted disk\.$"
+    )
+    with pytest.raises(ClusterError, match=sentence):
+        refuse_other_storage(str(tmp_path), "run")
 
 
 def decoded(*ids: int) -> ray.data.DataIterator:
