@@ -44,8 +44,8 @@ class Uploads:
 
     The next epoch is trained meanwhile, and its end waits until the upload is over. So a death costs the epoch in hand
     and the one or two whose checkpoints are on their way into Ray Train's books, however slow storage is, and no more
-    than two checkpoints are in memory. Ray Train takes a failed upload for the death of the worker, and waits for the
-    last upload.
+    than two checkpoints are in memory. Ray Train takes a failed upload for the death of the worker, so after one there
+    is no room for another; and it waits for the last upload.
     """
 
     def __init__(self, folder: str, name: str) -> None:
@@ -71,12 +71,10 @@ class Uploads:
         checkpoint, samples, history = told.make_checkpoint(), told.make_samples(), list(told.history)
 
         def upload(to: Checkpoint, kept_as: str) -> Checkpoint:
-            try:
-                storage.write_bytes(storage.join(self.folder, self.name, kept_as, CHECKPOINT), checkpoint)
-                write_history(self.folder, history)
-                write_events(storage.join(self.folder, EVENTS), [asdict(epoch) for epoch in history], samples)
-            finally:
-                self.room.release()
+            storage.write_bytes(storage.join(self.folder, self.name, kept_as, CHECKPOINT), checkpoint)
+            write_history(self.folder, history)
+            write_events(storage.join(self.folder, EVENTS), [asdict(epoch) for epoch in history], samples)
+            self.room.release()
             return to
 
         return upload

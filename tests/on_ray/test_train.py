@@ -92,8 +92,8 @@ def test_an_elastic_training_takes_as_many_workers_as_there_is_room_for(
 
 def test_a_folder_that_a_worker_does_not_share_with_the_driver_is_refused(tmp_path: Path) -> None:
     sentence = (
-        rf"^a worker on [\d.]+ does not see what the driver has written to {tmp_path}; give an `out=` that all machines "
-        r"share, on object storage or a mounted disk\.$"
+        rf"^a worker on [\d.]+ does not see what the driver has written to {tmp_path}; give an `out=` that all "
+        r"machines share, on object storage or a mounted disk\.$"
     )
     with pytest.raises(ClusterError, match=sentence):
         refuse_other_storage(str(tmp_path), "run")
