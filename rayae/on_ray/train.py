@@ -116,11 +116,10 @@ def _work(config: dict[str, Any]) -> None:
     plan, share, folder = config["plan"], config["share"], config["folder"]
     context = ray.train.get_context()
     rank, name = context.get_world_rank(), context.get_experiment_name()
+    refuse_other_storage(folder, name)
     mine = share.of(rank, context.get_world_size())
     pixels = _collect(ray.train.get_dataset_shard("images"), np.concatenate([mine.train, mine.validation]))
     checkpoint = ray.train.get_checkpoint()
-    if rank == 0:
-        refuse_other_storage(folder, name)
     try:
         fit(
             plan,
