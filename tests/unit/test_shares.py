@@ -15,6 +15,7 @@ def shares(train, held_out, workers):
 def test_every_image_is_trained_on_and_all_workers_hold_as_many(train, workers):
     found = [share.train for share in shares(train, 4, workers)]
     assert {len(one) for one in found} == {-(-train // workers)}
+    assert all(len(set(one.tolist())) == len(one) for one in found)  # none has an image twice
     held, times = np.unique(np.concatenate(found), return_counts=True)
     assert held.tolist() == list(range(100, 100 + train))
     assert times.max() - times.min() <= 1
