@@ -9,7 +9,6 @@ from rayae.bundle import Bundle
 from rayae.cli import main
 from rayae.errors import ClusterError
 from rayae.on_ray.train import REFUSAL, _collect
-from rayae.on_ray.uploads import refuse_other_storage
 from rayae.trial import Trial
 from tests.conftest import SMALL_TRAINING
 
@@ -88,15 +87,6 @@ def test_an_elastic_training_takes_as_many_workers_as_there_is_room_for(
     said = capfd.readouterr().out
     assert "training on 168 images with 2 to 3 workers, 0 GPU each" in said
     assert [epoch["workers"] for epoch in Bundle.open(str(tmp_path / "bundle")).training["history"]] == [3, 3]
-
-
-def test_a_folder_that_a_worker_does_not_share_with_the_driver_is_refused(tmp_path: Path) -> None:
-    sentence = (
-        rf"^a worker on [\d.]+ does not see what the driver has written to {tmp_path}; give an `out=` that all "
-        r"machines share, on object storage or a mounted disk\.$"
-    )
-    with pytest.raises(ClusterError, match=sentence):
-        refuse_other_storage(str(tmp_path), "run")
 
 
 def decoded(*ids: int) -> ray.data.DataIterator:
