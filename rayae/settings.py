@@ -97,7 +97,8 @@ class ResourceSettings(Settings):
     decoders: Annotated[int, Field(gt=0)] | None = None
     """With `placement=apart`: tasks of a CPU each that fetch and decode; default: all CPUs that the workers leave."""
     wait_s: Annotated[float, Field(gt=0)] = 3600.0
-    """Seconds to wait for the first worker, while the cluster adds nodes or others work on them; for training, all."""
+    """Seconds to wait for the first worker, while the cluster adds nodes or others work on them; for training, all
+    of them, or the fewest."""
 
 
 class PreprocessSettings(Settings):
@@ -297,7 +298,7 @@ class TrainSettings(Labelled, CalibrationSettings):
     epochs: Annotated[int, Field(gt=0)] = 60
     """Passes over the training images, at most."""
     batch_size: Annotated[int, Field(gt=0)] = 16
-    """Images a step, all workers together."""
+    """Images a step, all workers together, as near as it divides by their number."""
     accumulation: Annotated[int, Field(gt=0)] = 1
     """Parts that a worker's images of a step go through the network in, one after the other, to need less memory."""
     patience: Annotated[int, Field(gt=0)] = 15
