@@ -47,7 +47,7 @@ image: $(INSTALLED)  # both variants whole: minutes, 10 GB in /tmp, Debian's mmd
 	IMAGE_VARIANTS="cpu gpu" $(BIN)/pytest tests/cluster/test_image.py
 
 machines: $(INSTALLED)  # network namespaces, so root and iproute2; some ten minutes
-	RAYAE_MACHINES=1 $(BIN)/pytest tests/cluster/test_machines.py
+	RAYAE_MACHINES=1 $(BIN)/pytest tests/cluster/test_machines.py tests/cluster/test_machines_training.py
 
 docs/defects.png: $(INSTALLED)
 	$(BIN)/python -m benchmarks.quality.pictures build/textures

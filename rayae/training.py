@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from rayae import checkpoints, collective, detector
+from rayae import checkpoints, collective, detector, stopping
 from rayae.augmentation import Augmentation, augment
 from rayae.batches import Pictures, in_batches, pixels_of
 from rayae.compiling import compiled
@@ -29,6 +29,7 @@ from rayae.losses import Weights, head_loss, reconstruction_loss
 from rayae.networks import weights
 from rayae.pixels import as_images
 from rayae.samples import Sample, samples_of
+from rayae.shares import images_of_each
 from rayae.tasks import Posed, posed
 from rayae.trial import try_out
 
@@ -72,6 +73,7 @@ class Told:
     make_checkpoint: Callable[[], bytes]
     make_samples: Callable[[], list[Sample]]
     """A few held-out pictures of this worker and what the network makes of them."""
+    is_end: Callable[[], bool]
 
 
 @dataclass
@@ -109,7 +111,7 @@ class Training:
         if is_compiled:
             learner = compiled(learner, device)
         optimizer = torch.optim.AdamW(model.parameters(), plan.learning_rate, weight_decay=plan.weight_decay)
-        batch = max(1, min(plan.batch_size // collective.count(), pictures))
+        batch = min(images_of_each(plan.batch_size, collective.count()), max(1, pictures))
         return cls(plan, model, learner, optimizer, batch, resolved_precision(plan.precision, device))
 
 
@@ -127,9 +129,10 @@ def fit(
     """Train on this worker's pictures until the last epoch or until held-out loss stops falling.
 
     `region` are the weights of the pixels, `[H, W]` uint8. The network is `compiled` on a GPU when nobody says. Goes on
-    from `checkpoint` when given. TrainingError when the loss is no number, when there is nothing to train on or to hold
-    out, and when the workers do not have equally many pictures to train on; PictureLost when a streamed one cannot be
-    read any more.
+    from `checkpoint` when given, also from one of another number of workers. In the main thread SIGTERM ends it after
+    the epoch in hand (see `stopping`). TrainingError when the loss is no number, when there is nothing to train on or
+    to hold out, and when the workers do not have equally many pictures to train on; PictureLost when a streamed one
+    cannot be read any more.
     """
     _refuse_shares(len(train), len(validation), device)
     training = Training.begin(plan, device, len(train), region, device.type == "cuda" if compiled is None else compiled)
@@ -139,11 +142,13 @@ def fit(
         progress.history,
         lambda: checkpoints.make(model, optimizer, progress),
         lambda: samples_of(model.eval(), pixels_of(validation[:SAMPLES]), training.precision),
+        lambda: progress.outcome is not None,
     )
     while not progress.is_over(plan.epochs, plan.patience):
-        if progress.add(_epoch(training, progress.next_epoch, train, validation)):
-            progress.best = weights.save(model)
-        after_epoch(told)
+        with stopping.finished_first():
+            if progress.add(_epoch(training, progress.next_epoch, train, validation)):
+                progress.best = weights.save(model)
+            after_epoch(told)
     if progress.outcome is None:
         progress.outcome = _outcome(training, progress.best, train, validation)
         after_epoch(told)
@@ -185,6 +190,7 @@ def _epoch(training: Training, epoch: int, train: Pictures, validation: Pictures
         images_per_second=round(images / (trained - started), 1),
         wait_seconds=round(waited, 2),
         seconds=round(time.monotonic() - started, 2),
+        workers=collective.count(),
     )
 
 

@@ -17,7 +17,7 @@ from rayae.batches import Pictures, in_batches, pixels_of
 from rayae.components import Components
 from rayae.defects import damage
 from rayae.detector import Detector, Seen
-from rayae.errors import DataError
+from rayae.errors import DataError, TrainingError
 from rayae.pixels import as_images
 from rayae.scores import COMBINED, Gaussian, Standard
 from rayae.statistics import area_under
@@ -142,7 +142,7 @@ class Looking:
         names = self.detector.score_names()
         found = [self.detector.measure(images, seen, names) for images, seen in self._seen(pictures, damaged)]
         none = self._device_pixels(pixels_of(pictures[:0])).flatten()  # of a worker that holds no picture
-        return {name: _of_all_workers([none, *(one[name] for one in found)]) for name in names}
+        return {name: _measured(name, _of_all_workers([none, *(one[name] for one in found)])) for name in names}
 
     @torch.inference_mode()
     def reconstructions(self, pictures: Pictures) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -166,6 +166,17 @@ class Looking:
 
     def _device_pixels(self, pixels: NDArray[np.uint8]) -> Tensor:
         return as_images(torch.from_numpy(pixels).to(next(self.detector.parameters()).device))
+
+
+def _measured(name: str, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The scores; TrainingError when some are no numbers, since ranks and medians would take them for large ones."""
+    wrong = np.count_nonzero(~np.isfinite(scores))
+    if wrong:
+        raise TrainingError(
+            f"the score {name} is no number for {wrong} of {len(scores)} held-out pictures: training diverged. "
+            "Lower `optimizer.learning_rate` or try `precision=float32`, with a new `out=`."
+        )
+    return scores
 
 
 def _of_all_workers(values: list[Tensor]) -> NDArray[np.float32]:

@@ -31,8 +31,15 @@ class Workers:
     """A plan's workers: how many, and what Ray sets aside for each."""
 
     count: int
+    """As many as are waited for."""
     cpus: float
     gpus: float
+    most: int | None = None
+    """As many as they may become; None when they stay as many as they are."""
+
+    def in_words(self) -> str:
+        """How many, as `2 to 8 workers`."""
+        return f"{self.count} worker(s)" if self.most is None else f"{self.count} to {self.most} workers"
 
 
 @dataclass(frozen=True)

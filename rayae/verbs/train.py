@@ -60,7 +60,7 @@ def train(settings: TrainSettings) -> None:
         job = Job(plan, preprocess, material, region, settings, storage.join(out, WORKPLACE), short_hash(asked))
         bundle = _write(out, job, fitted(job), asked)
     if bundle.record["threshold"] is None and settings.rule != "none":
-        bundle = calibrate_on(bundle, material.of("calibration"), settings, material.defects)
+        bundle = calibrate_on(bundle, material.of("calibration"), settings.for_scoring(), material.defects)
     say(f"bundle: {bundle.uri} (id {bundle.bundle_id})")
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -16,6 +16,7 @@ from rayae.history import HistoryTable, shown_as_it_grows, write_history
 from rayae.loader import Loader
 from rayae.preprocess import Preprocess
 from rayae.settings import TrainSettings
+from rayae.shares import Share
 from rayae.tensorboard import EVENTS, write_events
 from rayae.terminal import say
 from rayae.training import Told, TrainingPlan, fit
@@ -70,18 +71,20 @@ def _on_ray(job: Job) -> Fitted:
     from rayae.on_ray.cluster import connect
     from rayae.on_ray.images import taken_in
     from rayae.on_ray.room import room_on
-    from rayae.on_ray.train import Share, train_on_ray
+    from rayae.on_ray.train import train_on_ray
     from rayae.on_ray.waiting import lacking_told, wait_for_all, wait_for_one
 
     settings, resources, read = job.settings, job.settings.resources, job.read
-    connect(math.ceil((settings.workers or 1) * resources.cpus_per_worker))
-    workers = plan_workers(settings.workers, resources.cpus_per_worker, resources.gpus_per_worker)
+    fewest = settings.fewest_workers
+    connect(math.ceil((fewest or 1) * resources.cpus_per_worker))
+    planned = plan_workers(fewest, resources.cpus_per_worker, resources.gpus_per_worker)
+    workers = replace(planned, most=settings.most_workers)
     held = are_held(settings.pictures, read.images.num_rows, job.preprocess, room_on(capacity(), workers))
     wait_for_one(workers, resources.wait_s)
     with lacking_told(workers):
-        pictures, became, thumbnails = taken_in(read.images, job.loader(workers.count), held)
+        pictures, became, thumbnails = taken_in(read.images, job.loader(workers.most or workers.count), held)
     share = Share(*(usable(job.material.of(side), became, settings) for side in ("train", "validation")))
-    say(f"training on {len(share.train):,} images with {workers.count} worker(s), {workers.gpus:g} GPU each")
+    say(f"training on {len(share.train):,} images with {workers.in_words()}, {workers.gpus:g} GPU each")
     wait_for_all(workers, resources.wait_s)
     with lacking_told(workers), shown_as_it_grows(job.folder, job.plan.epochs):
         progress = train_on_ray(

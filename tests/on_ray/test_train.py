@@ -111,6 +111,15 @@ def test_a_picture_that_one_worker_has_lost_ends_the_training_with_its_name(
     assert " could be read when training began, and now it is missing: " in said
 
 
+def test_an_elastic_training_takes_as_many_workers_as_there_is_room_for(
+    pictures: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert train(pictures, tmp_path / "bundle", "workers=[2,3]", "epochs=2") == 0
+    said = capfd.readouterr().out
+    assert "training on 168 images with 2 to 3 workers, 0 GPU each" in said
+    assert [epoch["workers"] for epoch in Bundle.open(str(tmp_path / "bundle")).training["history"]] == [3, 3]
+
+
 def decoded(*ids: int) -> ray.data.DataIterator:
     """A dataset of one-pixel pictures that show their id."""
     return ray.data.from_items([{"image_id": i, "pixels": np.full((1, 1, 1), i, np.uint8)} for i in ids]).iterator()
