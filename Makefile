@@ -47,14 +47,14 @@ image: $(INSTALLED)  # both variants whole: minutes, 10 GB in /tmp, Debian's mmd
 	IMAGE_VARIANTS="cpu gpu" $(BIN)/pytest tests/cluster/test_image.py
 
 machines: $(INSTALLED)  # network namespaces, so root and iproute2; some ten minutes
-	RAYAE_MACHINES=1 $(BIN)/pytest tests/cluster/test_machines.py
+	RAYAE_MACHINES=1 $(BIN)/pytest tests/cluster/test_machines.py tests/cluster/test_machines_training.py
 
 docs/defects.png: $(INSTALLED)
 	$(BIN)/python -m benchmarks.quality.pictures build/textures
 	$(BIN)/rayae defects images=build/textures out=$@ count=10 preprocess.height=96 preprocess.width=96 seed=1
 
 benchmarks: $(INSTALLED)
-	for one in apart defects listing resume scale storm; do \
+	for one in apart defects listing resume scale storm training; do \
 	    $(BIN)/python benchmarks/$$one.py > benchmarks/$$one.new && mv benchmarks/$$one.new benchmarks/$$one.txt; done
 
 format: $(INSTALLED)

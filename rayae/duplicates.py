@@ -10,7 +10,7 @@ Hamming distance (Zauner, "Implementation and benchmarking of perceptual image h
 whitened picture, whose frequencies have one scale, so that the sign stands for the comparison with their median.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -29,6 +29,7 @@ STEPS = 8
 REACH = 2
 """Steps that a duplicate may be shifted by, each way."""
 SIDE = CELLS * STEPS + 2 * REACH
+THUMBNAIL = (SIDE, SIDE, 1)
 FLATTEST = 1.0
 """Standard deviation of the cells, in grey levels of 256, below which a picture shows nothing to correlate."""
 PRIOR = 16
@@ -49,12 +50,27 @@ CANDIDATES_AT_ONCE = 16384
 LEARNT_FROM = 8192
 
 
+ThumbnailsOf = Callable[[NDArray[np.int64]], NDArray[np.uint8]]
+"""By image id: `[N, 132, 132, 1]`, in the order that is asked for."""
+
+
 class Pair(NamedTuple):
     """A near-duplicate: places in the first and second side, and their whitened correlation, 1 for the same picture."""
 
     first: int
     second: int
     correlation: float
+
+
+@dataclass(frozen=True)
+class Thumbnails:
+    """All that is compared of pictures, by image id: 17 kB each."""
+
+    by_id: Mapping[int, NDArray[np.uint8]]
+
+    def of(self, ids: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Those of these images, in this order, `[N, 132, 132, 1]`."""
+        return np.stack([self.by_id[image_id] for image_id in ids.tolist()])
 
 
 @dataclass(frozen=True)
@@ -82,6 +98,12 @@ def near_duplicates(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> list
     side = _Side(places, white, _hashes(white))
     pairs = [pair for start in range(0, len(second), BLOCK) for pair in _pairs(side, second, start, whitening)]
     return sorted(pairs, key=lambda pair: -pair.correlation)
+
+
+def thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """All that is compared of a picture, [H, W, 1 or 3]: [132, 132, 1] in grey, which have themselves as thumbnail."""
+    picture = Pillow.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).convert("L")
+    return np.asarray(picture.resize((SIDE, SIDE), Pillow.Resampling.BILINEAR))[..., None]
 
 
 def _pairs(side: _Side, second: NDArray[np.uint8], start: int, whitening: Floats) -> Iterator[Pair]:
@@ -125,8 +147,7 @@ def _reduced(pixels: NDArray[np.uint8]) -> NDArray[np.int32]:
     """Summed-area tables (Crow 1984) of grey pictures of 132 x 132, [N, 133, 133]: a cell is the sum of four."""
     tables = np.zeros((len(pixels), SIDE + 1, SIDE + 1), np.int32)
     for one, table in zip(pixels, tables, strict=True):
-        picture = Pillow.fromarray(one[..., 0] if one.shape[-1] == 1 else one).convert("L")
-        table[1:, 1:] = np.asarray(picture.resize((SIDE, SIDE), Pillow.Resampling.BILINEAR))
+        table[1:, 1:] = thumbnail(one)[..., 0]
     return tables.cumsum(1, dtype=np.int32).cumsum(2, dtype=np.int32)
 
 

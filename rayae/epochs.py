@@ -24,6 +24,8 @@ class Epoch:
     wait_seconds: float
     """That rank 0 waited for pictures."""
     seconds: float
+    workers: int = 1
+    """That made its steps."""
 
     @property
     def error_ratio(self) -> float | None:

@@ -32,6 +32,10 @@ class TrainingError(RayaeError):
     """Training cannot go on: the loss is no number, or the images do not fit."""
 
 
+class PictureLost(TrainingError):
+    """A picture that was there when training began cannot be read any more."""
+
+
 class RunError(RayaeError):
     """A run directory is absent, incomplete, damaged, or belongs to another plan."""
 

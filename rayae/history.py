@@ -39,7 +39,10 @@ class HistoryTable:
 
     def show(self, history: Sequence[Epoch]) -> None:
         """Print the epochs that are not on the terminal yet."""
-        for told in history[self.shown :]:
+        for place in range(self.shown, len(history)):
+            before, told = history[max(0, place - 1)], history[place]
+            if before.workers != told.workers:
+                say(f"{told.workers} worker(s) from epoch {told.epoch} on, and {before.workers} before")
             say(
                 f"{told.epoch:>3} of {self.epochs:<3} {told.train_loss:>10.5f} {told.validation_loss:>14.5f} "
                 f"{told.learning_rate:>15.2e} {told.images_per_second:>10,.0f} {told.seconds:>9.1f}",

@@ -7,12 +7,13 @@ import multiprocessing
 import threading
 import time
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from itertools import chain
 from threading import Event
 
 import pyarrow as pa
@@ -29,6 +30,8 @@ AHEAD_IMAGES = 512
 AHEAD_BYTES = 256 * 1024**2
 """Images under way before the one that is awaited, and bytes of their pixels: twice the micro-batch of a GPU, so that
 it does not wait for the disk, and few enough to hold when pictures are large."""
+ROWS_AT_ONCE = 4096
+"""Images whose names are brought to Python at a time: all names of 10^7 images would be some GB."""
 WHERE = ("uri", "size_bytes", "etag", "container", "place")
 """The columns of a manifest that say where an image is."""
 ALONE = nullcontext()
@@ -65,8 +68,12 @@ class Loader:
 
     def load(self, images: pa.Table) -> Generator[Loaded]:
         """Load manifest rows; one `Loaded` a row, in their order, whatever happens to a row. May be closed early."""
-        wanted = images_of(images)
-        return self._load_isolated(wanted) if self.isolated else self._load_in_threads(wanted)
+        return self.load_all(images.slice(first, ROWS_AT_ONCE) for first in range(0, images.num_rows, ROWS_AT_ONCE))
+
+    def load_all(self, tables: Iterable[pa.Table]) -> Generator[Loaded]:
+        """The same of several tables, one after the other, each asked for when images of it come into sight."""
+        parts = (images_of(table) for table in tables)
+        return self._load_isolated(parts) if self.isolated else self._load_in_threads(parts)
 
     def load_one(self, image: Image, decoding: AbstractContextManager[object] = ALONE, stop: Event = NEVER) -> Loaded:
         """Read and decode one image; `decoding` is held while it is decoded, `stop` ends its further tries."""
@@ -83,16 +90,20 @@ class Loader:
             seconds = (read - started, time.perf_counter() - begun)
             return Loaded(picture, fetched.size_bytes, digest, *seconds, fetched.traffic)
 
-    def _load_in_threads(self, images: list[Image]) -> Generator[Loaded]:
-        """Disks are read by as many threads as decode; storage that is far away by more, which mostly wait for it."""
+    def _load_in_threads(self, parts: Iterator[list[Image]]) -> Generator[Loaded]:
+        """Disks are read by as many threads as decode; storage that is far away by more, which mostly wait for it.
+
+        Which it is the first part says.
+        """
+        first = next(parts, [])
         waiting: deque[Future[Loaded]] = deque()
         picture_bytes = self.preprocess.height * self.preprocess.width * self.preprocess.channels
         ahead = max(self.threads, min(AHEAD_IMAGES, AHEAD_BYTES // picture_bytes))
-        is_far = any(not is_local(image.container or image.uri) for image in images)
+        is_far = any(not is_local(image.container or image.uri) for image in first)
         decoding, stop = threading.Semaphore(self.threads), threading.Event()
         with ThreadPoolExecutor(self.threads + (self.reader.concurrency if is_far else 0)) as pool:
             try:
-                for image in images:
+                for image in chain(first, chain.from_iterable(parts)):
                     waiting.append(pool.submit(self.load_one, image, decoding, stop))
                     if len(waiting) > ahead:
                         yield waiting.popleft().result()
@@ -103,10 +114,10 @@ class Loader:
                 for future in waiting:
                     future.cancel()
 
-    def _load_isolated(self, images: list[Image]) -> Generator[Loaded]:
+    def _load_isolated(self, parts: Iterator[list[Image]]) -> Generator[Loaded]:
         child = _Child()
         try:
-            for image in images:
+            for image in chain.from_iterable(parts):
                 yield child.load(self, image)
         finally:
             child.pool.shutdown(cancel_futures=True)

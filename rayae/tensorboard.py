@@ -42,6 +42,8 @@ SCALARS = {
 """The figure of an epoch under each tag."""
 RATIO = "error/held_out_over_train"
 SCALE = "reconstructions/brightest_error"
+LARGEST = float(np.finfo(np.float32).max)
+"""A point on a curve is a float32; a ratio over next to nothing may be larger, and has none."""
 GAP = 2
 """White pixels between the three parts of a panel."""
 
@@ -83,7 +85,7 @@ def _scalars(record: Mapping[str, Any]) -> Iterator[Summary.Value]:
     figures = {tag: record[name] for tag, name in SCALARS.items()}
     figures[RATIO] = error_ratio(record["train_error"], record["validation_error"])
     for tag, figure in figures.items():
-        if figure is not None:
+        if figure is not None and abs(figure) <= LARGEST:
             yield Summary.Value(tag=tag, simple_value=figure)
 
 

@@ -1,7 +1,7 @@
 """Home of the epoch loop, without Ray: the same for one process and for each worker of many.
 
-Every worker holds its share of the pictures as uint8 in memory. When torch.distributed is set up, gradients and the
-held-out figures are averaged over the workers, so all of them stop at the same epoch.
+Every worker holds its share of the pictures as uint8 in memory, or streams it. When torch.distributed is set up,
+gradients and the held-out figures are averaged over the workers, so all of them stop at the same epoch.
 """
 
 import math
@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from rayae import checkpoints, collective, detector
+from rayae import checkpoints, collective, detector, stopping
 from rayae.augmentation import Augmentation, augment
+from rayae.batches import Pictures, in_batches, pixels_of
+from rayae.compiling import compiled
 from rayae.detector import Detector
 from rayae.epochs import Epoch, Outcome, Progress
 from rayae.errors import TrainingError
@@ -27,6 +29,7 @@ from rayae.losses import Weights, head_loss, reconstruction_loss
 from rayae.networks import weights
 from rayae.pixels import as_images
 from rayae.samples import Sample, samples_of
+from rayae.shares import images_of_each
 from rayae.tasks import Posed, posed
 from rayae.trial import try_out
 
@@ -70,6 +73,7 @@ class Told:
     make_checkpoint: Callable[[], bytes]
     make_samples: Callable[[], list[Sample]]
     """A few held-out pictures of this worker and what the network makes of them."""
+    is_end: Callable[[], bool]
 
 
 @dataclass
@@ -79,7 +83,7 @@ class Training:
     plan: TrainingPlan
     detector: Detector
     learner: nn.Module
-    """The detector, with the gradients of all workers averaged."""
+    """The detector, with the gradients of all workers averaged, and perhaps compiled."""
     optimizer: torch.optim.Optimizer
     batch: int
     """Images of a step, of this worker."""
@@ -91,7 +95,12 @@ class Training:
 
     @classmethod
     def begin(
-        cls, plan: TrainingPlan, device: torch.device, pictures: int, region: NDArray[np.uint8] | None, compiled: bool
+        cls,
+        plan: TrainingPlan,
+        device: torch.device,
+        pictures: int,
+        region: NDArray[np.uint8] | None,
+        is_compiled: bool,
     ) -> "Training":
         torch.manual_seed(plan.seed)
         model = detector.build(plan.network, plan.detector)
@@ -99,17 +108,17 @@ class Training:
             model.look_at(torch.from_numpy(region))
         model = detector.on_device(model, device)
         learner: nn.Module = DistributedDataParallel(model) if collective.count() > 1 else model
-        if compiled:
-            learner.compile()
+        if is_compiled:
+            learner = compiled(learner, device)
         optimizer = torch.optim.AdamW(model.parameters(), plan.learning_rate, weight_decay=plan.weight_decay)
-        batch = max(1, min(plan.batch_size // collective.count(), pictures))
+        batch = min(images_of_each(plan.batch_size, collective.count()), max(1, pictures))
         return cls(plan, model, learner, optimizer, batch, resolved_precision(plan.precision, device))
 
 
 def fit(
     plan: TrainingPlan,
-    train: NDArray[np.uint8],
-    validation: NDArray[np.uint8],
+    train: Pictures,
+    validation: Pictures,
     *,
     device: torch.device,
     region: NDArray[np.uint8] | None = None,
@@ -117,11 +126,13 @@ def fit(
     checkpoint: bytes | None = None,
     after_epoch: Callable[[Told], None] = lambda told: None,
 ) -> Progress:
-    """Train on this worker's pictures, `[N, H, W, C]` uint8, until the last epoch or until held-out loss stops falling.
+    """Train on this worker's pictures until the last epoch or until held-out loss stops falling.
 
     `region` are the weights of the pixels, `[H, W]` uint8. The network is `compiled` on a GPU when nobody says. Goes on
-    from `checkpoint` when given. TrainingError when the loss is no number, when there is nothing to train on or to hold
-    out, and when the workers do not hold equally many pictures to train on.
+    from `checkpoint` when given, also from one of another number of workers. In the main thread SIGTERM ends it after
+    the epoch in hand (see `stopping`). TrainingError when the loss is no number, when there is nothing to train on or
+    to hold out, and when the workers do not have equally many pictures to train on; PictureLost when a streamed one
+    cannot be read any more.
     """
     _refuse_shares(len(train), len(validation), device)
     training = Training.begin(plan, device, len(train), region, device.type == "cuda" if compiled is None else compiled)
@@ -130,12 +141,14 @@ def fit(
     told = Told(
         progress.history,
         lambda: checkpoints.make(model, optimizer, progress),
-        lambda: samples_of(model.eval(), validation[:SAMPLES], training.precision),
+        lambda: samples_of(model.eval(), pixels_of(validation[:SAMPLES]), training.precision),
+        lambda: progress.outcome is not None,
     )
     while not progress.is_over(plan.epochs, plan.patience):
-        if progress.add(_epoch(training, progress.next_epoch, train, validation)):
-            progress.best = weights.save(model)
-        after_epoch(told)
+        with stopping.finished_first():
+            if progress.add(_epoch(training, progress.next_epoch, train, validation)):
+                progress.best = weights.save(model)
+            after_epoch(told)
     if progress.outcome is None:
         progress.outcome = _outcome(training, progress.best, train, validation)
         after_epoch(told)
@@ -158,7 +171,7 @@ def learning_rate(plan: TrainingPlan, done: float) -> float:
     return plan.learning_rate * (1 + math.cos(math.pi * (done - WARM_UP_SHARE) / (1 - WARM_UP_SHARE))) / 2
 
 
-def _epoch(training: Training, epoch: int, train: NDArray[np.uint8], validation: NDArray[np.uint8]) -> Epoch:
+def _epoch(training: Training, epoch: int, train: Pictures, validation: Pictures) -> Epoch:
     """One pass over the pictures, and what is to be told of it."""
     started = time.monotonic()
     loss, rate, waited = _steps(training, epoch, train)
@@ -177,10 +190,11 @@ def _epoch(training: Training, epoch: int, train: NDArray[np.uint8], validation:
         images_per_second=round(images / (trained - started), 1),
         wait_seconds=round(waited, 2),
         seconds=round(time.monotonic() - started, 2),
+        workers=collective.count(),
     )
 
 
-def _steps(training: Training, epoch: int, pictures: NDArray[np.uint8]) -> tuple[float, float, float]:
+def _steps(training: Training, epoch: int, pictures: Pictures) -> tuple[float, float, float]:
     """The mean loss of an epoch's steps over all workers, the last learning rate, and the seconds waited for pictures.
 
     Images over a batch sit out.
@@ -229,7 +243,10 @@ def _parts(images: Tensor, pose: Posed, count: int) -> Iterator[tuple[Tensor, Po
 
 def _gradients_kept_back(learner: nn.Module, is_kept_back: bool) -> AbstractContextManager[Any]:
     """While this lasts gradients are summed up by this worker alone, if they are to be."""
-    return learner.no_sync() if is_kept_back and isinstance(learner, DistributedDataParallel) else nullcontext()
+    if is_kept_back and hasattr(learner, "no_sync"):  # of DistributedDataParallel, compiled or not
+        kept_back: AbstractContextManager[Any] = learner.no_sync()  # type: ignore[operator]
+        return kept_back
+    return nullcontext()
 
 
 def _loss(training: Training, learner: nn.Module, images: Tensor, pose: Posed) -> tuple[Tensor, Tensor]:
@@ -248,21 +265,21 @@ def _loss(training: Training, learner: nn.Module, images: Tensor, pose: Posed) -
 
 
 @torch.inference_mode()
-def _look(training: Training, pictures: NDArray[np.uint8]) -> tuple[float, float]:
+def _look(training: Training, pictures: Pictures) -> tuple[float, float]:
     """Mean loss and error over the pictures of all workers, each with any number of them; posed alike each time."""
     training.detector.eval()
     device, batch = training.device, training.batch
     generator = seeded(training.plan.seed, 0)
     sums = torch.zeros(3, device=device)
-    for first in range(0, len(pictures), batch):
-        images = as_images(torch.from_numpy(pictures[first : first + batch]).to(device))
+    for pixels in in_batches(pictures, batch):
+        images = as_images(torch.from_numpy(pixels).to(device))
         loss, error = _loss(training, training.detector, images, posed(training.plan.task, images, generator))
         sums += torch.stack([loss * len(images), error * len(images), torch.full_like(loss, len(images))])
     loss_sum, error_sum, count = collective.reduced(sums)
     return loss_sum / count, error_sum / count
 
 
-def _outcome(training: Training, best: bytes, train: NDArray[np.uint8], validation: NDArray[np.uint8]) -> Outcome:
+def _outcome(training: Training, best: bytes, train: Pictures, validation: Pictures) -> Outcome:
     """The best weights with all that their scores are measured by."""
     model = training.detector
     weights.fill(model, best, "the network that was trained")
@@ -288,10 +305,10 @@ def seeded(seed: int, epoch: int) -> torch.Generator:
     return torch.Generator().manual_seed(number)
 
 
-def _shuffled(pictures: NDArray[np.uint8], batch: int, seed: int, device: torch.device) -> Iterator[Tensor]:
-    order = np.random.default_rng(seed).permutation(len(pictures))
-    for first in range(0, len(order) - batch + 1, batch):
-        yield as_images(torch.from_numpy(pictures[order[first : first + batch]]).to(device))
+def _shuffled(pictures: Pictures, batch: int, seed: int, device: torch.device) -> Iterator[Tensor]:
+    order = np.random.default_rng(seed).permutation(len(pictures))[: len(pictures) // batch * batch]
+    for pixels in in_batches(pictures, batch, order):
+        yield as_images(torch.from_numpy(pixels).to(device))
 
 
 def _refuse_shares(train: int, validation: int, device: torch.device) -> None:

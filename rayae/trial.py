@@ -3,6 +3,7 @@
 All of it comes from the pictures trained on and from held-out normal ones, never from real defects.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -12,10 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rayae import collective
+from rayae.batches import Pictures, in_batches, pixels_of
 from rayae.components import Components
 from rayae.defects import damage
 from rayae.detector import Detector, Seen
-from rayae.errors import DataError
+from rayae.errors import DataError, TrainingError
 from rayae.nearest import MOST_IMAGES, Nearest
 from rayae.pixels import as_images
 from rayae.scores import COMBINED, Gaussian, Places, Standard
@@ -67,8 +69,8 @@ class Trial:
 
 def try_out(
     detector: Detector,
-    train: NDArray[np.uint8],
-    validation: NDArray[np.uint8],
+    train: Pictures,
+    validation: Pictures,
     *,
     batch: int,
     precision: str,
@@ -88,7 +90,7 @@ def try_out(
         name: round(float(area_under(np.concatenate([values, *(one[name] for one in damaged)]), is_damaged)), 4)
         for name, values in normal.items()
     }
-    most = max(1, MOST_RECONSTRUCTED // validation[:1].size // collective.count()) if len(validation) else 0
+    most = max(1, MOST_RECONSTRUCTED // math.prod(validation.shape[1:]) // collective.count()) if len(validation) else 0
     variety = variety_of(*look.reconstructions(validation[:most]))
     return Trial(areas, count, variety.kept, variety.explained)
 
@@ -114,7 +116,7 @@ class Looking:
     precision: str
     generator: torch.Generator
 
-    def statistics(self, pictures: NDArray[np.uint8]) -> tuple[Gaussian | None, Places | None]:
+    def statistics(self, pictures: Pictures) -> tuple[Gaussian | None, Places | None]:
         """Of the latents and of the features of these pictures; None where there are none, or the same for all."""
         latents, sums = [], None
         for _, seen in self._seen(pictures, damaged=False):
@@ -125,41 +127,37 @@ class Looking:
                 sums.add(seen.features)
         return _gaussian_of(latents), _places_of(sums)
 
-    def components(self, pictures: NDArray[np.uint8]) -> Components | None:
+    def components(self, pictures: Pictures) -> Components | None:
         """Of some of these pictures of each worker; None when they are all the same."""
         share = pictures[: -(-MOST_FOR_COMPONENTS // collective.count())]
         _, height, width, channels = pictures.shape
         blank = Components(channels, height, width, 0)
         parts = []
-        for first in range(0, len(share), self.batch):
-            images = self._device_pixels(share[first : first + self.batch])
-            parts.append(blank.reduced(self._filled(images)))
+        for pixels in in_batches(share, self.batch):
+            parts.append(blank.reduced(self._filled(self._device_pixels(pixels))))
         found = blank.fitted(collective.gathered(torch.cat(parts)))
         return found if len(found.basis) else None
 
     @torch.no_grad()
-    def nearest(self, pictures: NDArray[np.uint8]) -> Nearest:
+    def nearest(self, pictures: Pictures) -> Nearest:
         """Of some of these pictures of each worker."""
         share = pictures[: -(-MOST_IMAGES // collective.count())]
         blank = Nearest.blank(pictures.shape[3], self._device)
-        codes = [
-            blank.coded(self._filled(self._device_pixels(share[first : first + self.batch])))
-            for first in range(0, len(share), self.batch)
-        ]
+        codes = [blank.coded(self._filled(self._device_pixels(pixels))) for pixels in in_batches(share, self.batch)]
         return blank.fitted(collective.gathered(torch.cat(codes)))
 
     @torch.inference_mode()
-    def scores(self, pictures: NDArray[np.uint8], damaged: bool = False) -> Scores:
+    def scores(self, pictures: Pictures, damaged: bool = False) -> Scores:
         """All scores that the detector can measure, of the pictures as they are or with synthetic defects."""
         names = self.detector.score_names()
         found = [self.detector.measure(images, seen, names) for images, seen in self._seen(pictures, damaged)]
-        none = self._device_pixels(pictures[:0]).flatten()  # of a worker that holds no picture
-        return {name: _of_all_workers([none, *(one[name] for one in found)]) for name in names}
+        none = self._device_pixels(pixels_of(pictures[:0])).flatten()  # of a worker that holds no picture
+        return {name: _measured(name, _of_all_workers([none, *(one[name] for one in found)])) for name in names}
 
     @torch.inference_mode()
-    def reconstructions(self, pictures: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def reconstructions(self, pictures: Pictures) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The pictures, `[N, C, H, W]` in [0, 1], and what is made of them."""
-        none = self._device_pixels(pictures[:0])
+        none = self._device_pixels(pixels_of(pictures[:0]))
         images, made = [none], [none]
         for some, seen in self._seen(pictures, damaged=False):
             images.append(some)
@@ -167,9 +165,9 @@ class Looking:
         return _of_all_workers(images), _of_all_workers(made)
 
     @torch.inference_mode()
-    def _seen(self, pictures: NDArray[np.uint8], damaged: bool) -> Iterator[tuple[Tensor, Seen]]:
-        for first in range(0, len(pictures), self.batch):
-            images = self._device_pixels(pictures[first : first + self.batch])
+    def _seen(self, pictures: Pictures, damaged: bool) -> Iterator[tuple[Tensor, Seen]]:
+        for pixels in in_batches(pictures, self.batch):
+            images = self._device_pixels(pixels)
             if damaged:
                 images = damage(images, self.generator, share=1.0).pictures
             with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
@@ -206,6 +204,17 @@ def _places_of(sums: PlaceSums | None) -> Places | None:
         return sums.fitted()
     except DataError:  # likewise
         return None
+
+
+def _measured(name: str, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The scores; TrainingError when some are no numbers, since ranks and medians would take them for large ones."""
+    wrong = np.count_nonzero(~np.isfinite(scores))
+    if wrong:
+        raise TrainingError(
+            f"the score {name} is no number for {wrong} of {len(scores)} held-out pictures: training diverged. "
+            "Lower `optimizer.learning_rate` or try `precision=float32`, with a new `out=`."
+        )
+    return scores
 
 
 def _of_all_workers(values: list[Tensor]) -> NDArray[np.float32]:

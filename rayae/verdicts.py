@@ -46,7 +46,7 @@ class Twins:
     side: str
     """`validation` or `calibration`"""
     held_out: int
-    """All pictures of the side."""
+    """Pictures of the side that were compared."""
     pairs: Sequence[tuple[str, str]]
     """Names of a held-out picture and of one trained on, for every near-duplicate."""
 

@@ -31,8 +31,15 @@ class Workers:
     """A plan's workers: how many, and what Ray sets aside for each."""
 
     count: int
+    """As many as are waited for."""
     cpus: float
     gpus: float
+    most: int | None = None
+    """As many as they may become; None when they stay as many as they are."""
+
+    def in_words(self) -> str:
+        """How many, as `2 to 8 workers`."""
+        return f"{self.count} worker(s)" if self.most is None else f"{self.count} to {self.most} workers"
 
 
 @dataclass(frozen=True)
@@ -44,12 +51,15 @@ class Nodes:
     gpus: float
     memory: float = math.inf
     """Bytes; infinite where nobody says."""
+    store: float = math.inf
+    """Bytes of Ray's object store; infinite where nobody says."""
 
     @classmethod
     def of(cls, count: float, resources: Mapping[str, float]) -> "Nodes":
         """Of resources as Ray names them."""
         cpus, gpus = resources.get("CPU", 0.0), resources.get("GPU", 0.0)
-        return cls(count, cpus, gpus, resources.get("memory", math.inf) if cpus else 0.0)
+        memory = resources.get("memory", math.inf) if cpus else 0.0
+        return cls(count, cpus, gpus, memory, resources.get("object_store_memory", math.inf))
 
     def each_holds(self, cpus: float, gpus: float) -> int:
         """How many workers fit on one of them; parts of a GPU are parts of one, as Ray gives no worker two halves."""
@@ -179,11 +189,6 @@ def _of_kuberay() -> Mapping[str, Any]:
     except (requests.RequestException, OSError, ValueError, KeyError) as error:
         warn(f"how far RayCluster {cluster} may grow cannot be read ({error}); the nodes that are there count alone.")
         return {}
-
-
-def memory_bytes() -> float:
-    """The memory that all nodes give to workers when there are as many as there can be."""
-    return capacity().most(attrgetter("memory"))
 
 
 def plan_workers(count: int | None, cpus: float, gpus: float | None, leaves: float = 0.0) -> Workers:

@@ -1,19 +1,25 @@
-"""Home of the pictures that training needs: read and decoded by Ray Data tasks, held by Ray's object store."""
+"""Home of the pictures that training needs: looked at by Ray Data tasks, and held by Ray's object store or streamed."""
 
 import warnings
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
+import ray
 import ray.data
 from numpy.typing import NDArray
 from ray.data import DataContext, Dataset
 from ray.exceptions import RayError, UserCodeException
 from ray.util.annotations import RayDeprecationWarning
 
+from rayae.batches import Streamed
+from rayae.duplicates import THUMBNAIL, Thumbnails, ThumbnailsOf, thumbnail
 from rayae.errors import ClusterError, RayaeError
 from rayae.loader import Loader
 from rayae.on_ray.cluster import last_line, refusal
@@ -24,28 +30,74 @@ BOUNDED_RETRIES: dict[str, Any] = {"max_retries": 2}
 """A block whose task dies is not tried for ever, as it is by Ray Data's default."""
 
 
+@dataclass(frozen=True)
+class OnStorage:
+    """Pictures that every worker of a training streams from storage: the manifest, in Ray's object store, and how."""
+
+    images: "ray.ObjectRef[pa.Table]"
+    loader: Loader
+
+    @classmethod
+    def of(cls, images: pa.Table, loader: Loader) -> "OnStorage":
+        return cls(ray.put(images), loader)
+
+    def pictures(self, ids: NDArray[np.int64]) -> Streamed:
+        """Those of these ids, in this order."""
+        return Streamed.of(ray.get(self.images), ids, self.loader)
+
+
 def decode_block(rows: pa.Table, loader: Loader) -> dict[str, NDArray[np.generic]]:
     """A Ray Data step: manifest rows in; `image_id`, `pixels` [H, W, C] uint8, `status`, `error`, `digest` out.
 
-    The pixels of a row that could not be decoded are zeros. A RayaeError is sent back as rows, with its class as
-    `refused_by` and its sentence as `error`: to an exception Ray Data adds words of its own, and it logs it.
+    The pixels of a row that could not be decoded are zeros.
     """
     shape = (loader.preprocess.height, loader.preprocess.width, loader.preprocess.channels)
-    try:
-        loaded = list(loader.load(rows))
-    except RayaeError as error:
-        nothing = np.zeros((rows.num_rows, *shape), np.uint8)
-        return _block(rows, nothing, [("", str(error), "", type(error).__name__)] * rows.num_rows)
-    pixels = [np.zeros(shape, np.uint8) if one.picture.pixels is None else one.picture.pixels for one in loaded]
-    became = [(str(one.picture.status), one.picture.error or "", one.digest or "", "") for one in loaded]
-    return _block(rows, np.stack(pixels), became)
+    pixels = np.zeros((rows.num_rows, *shape), np.uint8)
+    return _became(rows, loader, pixels.__setitem__) | {"pixels": pixels}
 
 
-def _block(
-    rows: pa.Table, pixels: NDArray[np.uint8], became: list[tuple[str, str, str, str]]
+def look_at_block(rows: pa.Table, loader: Loader) -> pa.Table:
+    """A Ray Data step: manifest rows in; `image_id`, `thumbnail`, `status`, `error`, `digest` out.
+
+    The thumbnail is that for near-duplicates, as bytes; null where `is_compared` is false and where there is none.
+    """
+    thumbnails: list[bytes | None] = [None] * rows.num_rows
+    compared = rows["is_compared"].to_pylist()
+
+    def take(place: int, pixels: NDArray[np.uint8]) -> None:
+        if compared[place]:
+            thumbnails[place] = thumbnail(pixels).tobytes()
+
+    return pa.table({**_became(rows, loader, take), "thumbnail": pa.array(thumbnails, pa.binary())})
+
+
+def _became(
+    rows: pa.Table, loader: Loader, take: Callable[[int, NDArray[np.uint8]], None]
 ) -> dict[str, NDArray[np.generic]]:
+    """What became of each row, by column, when `take` was given the pixels of those that could be decoded.
+
+    A RayaeError is sent back as rows, with its class as `refused_by` and its sentence as `error`: to an exception Ray
+    Data adds words of its own, and it logs it.
+    """
+    became = []
+    try:
+        for place, one in enumerate(loader.load(rows)):
+            became.append((str(one.picture.status), one.picture.error or "", one.digest or "", ""))
+            if one.picture.pixels is not None:
+                take(place, one.picture.pixels)
+    except RayaeError as error:
+        became = [("", str(error), "", type(error).__name__)] * rows.num_rows
     words = {name: np.array(column) for name, column in zip(BECAME[1:], zip(*became, strict=True), strict=True)}
-    return {"image_id": rows["image_id"].to_numpy(), "pixels": pixels, **words}
+    return {"image_id": rows["image_id"].to_numpy(), **words}
+
+
+def taken_in(images: pa.Table, loader: Loader, is_held: bool) -> tuple[Dataset | OnStorage, pd.DataFrame, ThumbnailsOf]:
+    """The pictures of a manifest, held in Ray's object store or streamed, what became of each, and the thumbnails."""
+    if is_held:
+        held, became = decode_on_ray(images, loader)
+        return held, became, partial(thumbnails_of, held)
+    became, thumbnails = look_on_ray(images, loader)
+    return OnStorage.of(images, loader), became, thumbnails.of
 
 
 def decode_on_ray(images: pa.Table, loader: Loader) -> tuple[Dataset, pd.DataFrame]:
@@ -54,27 +106,52 @@ def decode_on_ray(images: pa.Table, loader: Loader) -> tuple[Dataset, pd.DataFra
     Epochs read the pixels from Ray's object store, which spills to disk. Raises the RayaeErrors of the workers, and
     ClusterError when they die.
     """
-    try:
-        held = _decoded(images, loader).materialize()
+    with _deaths_told():
+        held = _each_block(images, decode_block, loader).materialize()
         became: pd.DataFrame = held.select_columns(list(BECAME)).to_pandas()
+    return held, _without_refusals(became)
+
+
+def look_on_ray(images: pa.Table, loader: Loader) -> tuple[pd.DataFrame, Thumbnails]:
+    """The same without the pixels, which are dropped; and the thumbnails of those that are compared."""
+    parts, thumbnails = [], dict[int, NDArray[np.uint8]]()
+    block: pa.Table
+    with _deaths_told():
+        looked = _each_block(images, look_at_block, loader)
+        for block in looked.iter_batches(batch_size=None, batch_format="pyarrow"):
+            parts.append(block.select(BECAME).to_pandas())
+            found = block.filter(pc.is_valid(block["thumbnail"]))
+            for image_id, data in zip(found["image_id"].to_pylist(), found["thumbnail"].to_pylist(), strict=True):
+                thumbnails[image_id] = np.frombuffer(data, np.uint8).reshape(THUMBNAIL)
+    return _without_refusals(pd.concat(parts, ignore_index=True)), Thumbnails(thumbnails)
+
+
+@contextmanager
+def _deaths_told() -> Iterator[None]:
+    """Tells in a ClusterError that workers have died; a bug keeps the worker's traceback."""
+    try:
+        yield
     except RayError as error:
         if isinstance(getattr(error, "cause", None), UserCodeException):
-            raise  # a bug, with the worker's traceback
+            raise
         raise ClusterError(f"reading the training images failed on the cluster: {last_line(error)}.") from error
+
+
+def _without_refusals(became: pd.DataFrame) -> pd.DataFrame:
     for refused in became[became["refused_by"] != ""].itertuples():
         raise refusal(str(refused.refused_by), str(refused.error))
-    return held, became.drop(columns="refused_by")
+    return became.drop(columns="refused_by")
 
 
-def _decoded(images: pa.Table, loader: Loader) -> Dataset:
-    """The dataset of the pictures; it keeps the context that it is made in."""
+def _each_block(images: pa.Table, step: Callable[..., Any], loader: Loader) -> Dataset:
+    """The dataset of what a step makes of the images; it keeps the context that it is made in."""
     blocks = [images.slice(first, IMAGES_A_BLOCK) for first in range(0, images.num_rows, IMAGES_A_BLOCK)]
     context = DataContext.get_current().copy()
     context.enable_progress_bars = False
     with DataContext.current(context), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated", RayDeprecationWarning)
         return ray.data.from_arrow(blocks).map_batches(
-            partial(decode_block, loader=replace(loader, digests=True)),
+            partial(step, loader=replace(loader, digests=True)),
             batch_size=None,
             batch_format="pyarrow",
             num_cpus=1,
@@ -82,16 +159,18 @@ def _decoded(images: pa.Table, loader: Loader) -> Dataset:
         )
 
 
-def pixels_of(held: Dataset, wanted: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """The pixels of these images, in this order, `[N, H, W, C]` uint8, brought to this process."""
-    chosen = held.map_batches(
-        lambda batch: {name: batch[name][np.isin(batch["image_id"], wanted)] for name in ("image_id", "pixels")},
-        batch_format="numpy",
-        num_cpus=1,
-    )
+def thumbnails_of(held: Dataset, wanted: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """The thumbnails of these images, in this order, `[N, 132, 132, 1]` uint8, brought to this process."""
+
+    def made(batch: Any) -> dict[str, NDArray[Any]]:
+        chosen = np.isin(batch["image_id"], wanted)
+        small = [thumbnail(pixels) for pixels in batch["pixels"][chosen]]
+        return {"image_id": batch["image_id"][chosen], "thumbnail": np.array(small, np.uint8).reshape(-1, *THUMBNAIL)}
+
+    batches = held.map_batches(made, batch_format="numpy", num_cpus=1).iter_batches(batch_format="numpy")
     found = {
-        image_id: pixels
-        for batch in chosen.iter_batches(batch_format="numpy")
-        for image_id, pixels in zip(batch["image_id"].tolist(), batch["pixels"], strict=True)
+        image_id: small
+        for batch in batches
+        for image_id, small in zip(batch["image_id"].tolist(), batch["thumbnail"], strict=True)
     }
-    return np.stack([found[image_id] for image_id in wanted.tolist()])
+    return Thumbnails(found).of(wanted)

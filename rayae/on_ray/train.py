@@ -1,10 +1,8 @@
-"""Home of training on Ray Train: the epoch loop on every worker, replaced from the last checkpoint when one dies."""
+"""Home of training on Ray Train: the epoch loop on every worker, begun again from the last checkpoint when one dies,
+and with other shares when there are more workers or fewer."""
 
 import os
-import tempfile
-from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass
 from threading import Thread
 from typing import Any
 
@@ -15,39 +13,36 @@ from numpy.typing import NDArray
 from pyarrow.fs import FSSpecHandler, PyFileSystem
 from ray.data import DataIterator, Dataset
 from ray.exceptions import RayError
-from ray.train import Checkpoint, CheckpointConfig, DataConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train import CheckpointConfig, DataConfig, RunConfig
 from ray.train.torch import TorchTrainer, get_device
+from ray.train.v2.api.config import FailureConfig, ScalingConfig
 from ray.train.v2.api.exceptions import TrainingFailedError
 
 from rayae import storage
+from rayae.batches import Pictures
 from rayae.checkpoints import reached
 from rayae.epochs import Progress
-from rayae.errors import ClusterError, RayaeError, TrainingError
-from rayae.history import write_history
+from rayae.errors import ClusterError, PictureLost, RayaeError, TrainingError
 from rayae.on_ray.capacity import Workers
 from rayae.on_ray.cluster import last_line, refusal
-from rayae.tensorboard import EVENTS, write_events
-from rayae.training import Told, TrainingPlan, fit
+from rayae.on_ray.images import OnStorage
+from rayae.on_ray.uploads import Uploads, read, refuse_other_storage, report
+from rayae.shares import Share
+from rayae.training import TrainingPlan, fit
 
-CHECKPOINT = "checkpoint.pt"
 CHECKPOINTS_KEPT = 2
+WITHOUT_END = -1
 REFUSAL = "refusal.json"
 """Where rank 0 says why training cannot go on. An exception Ray Train would take for a death, and try all again."""
 SECONDS_BETWEEN_POLLS = "0.2"
-"""Ray Train takes the report of an epoch at its next poll, and workers wait for that: 2 s by default, for any epoch."""
-
-
-@dataclass(frozen=True)
-class Share:
-    """Which images the workers train on and which are held out, by `image_id`."""
-
-    train: NDArray[np.int64]
-    validation: NDArray[np.int64]
+"""Ray Train takes what was uploaded at its next poll, and the next upload waits for that: 2 s by default."""
+SECONDS_BETWEEN_RESIZES = 60.0
+"""An elastic training looks so often for more room, as each resize costs the epoch in hand and the start of workers."""
 
 
 def train_on_ray(
     plan: TrainingPlan,
-    images: Dataset,
+    images: Dataset | OnStorage,
     share: Share,
     workers: Workers,
     *,
@@ -59,25 +54,34 @@ def train_on_ray(
 ) -> Progress:
     """Train on the cluster. A run of this name in the folder, which must be of the same plan, is gone on with.
 
-    Raises the RayaeErrors of the workers, and ClusterError when they fail more often than `max_failures`.
+    Raises the RayaeErrors of the workers, and ClusterError when they fail more often than `max_failures`. What Ray
+    knows to be taken away, the workers on a drained node, is replaced without being counted.
     """
     storage.remove(storage.join(folder, REFUSAL))
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", SECONDS_BETWEEN_POLLS)
     trainer = TorchTrainer(
         _work,
-        train_loop_config={"plan": plan, "share": share, "folder": folder, "region": region, "compiled": compiled},
+        train_loop_config={
+            "plan": plan,
+            "share": share,
+            "folder": folder,
+            "region": region,
+            "compiled": compiled,
+            "on_storage": images if isinstance(images, OnStorage) else None,
+        },
         scaling_config=ScalingConfig(
-            num_workers=workers.count,
+            num_workers=workers.count if workers.most is None else (workers.count, workers.most),
+            elastic_resize_monitor_interval_s=SECONDS_BETWEEN_RESIZES,
             use_gpu=workers.gpus > 0,
             resources_per_worker={"CPU": workers.cpus, **({"GPU": workers.gpus} if workers.gpus else {})},
         ),
         run_config=RunConfig(
             name=name,
             **_storage(folder),
-            failure_config=FailureConfig(max_failures=max_failures),
+            failure_config=FailureConfig(max_failures=max_failures, max_preemption_failures=WITHOUT_END),
             checkpoint_config=CheckpointConfig(num_to_keep=CHECKPOINTS_KEPT),
         ),
-        datasets={"images": images},
+        datasets={} if isinstance(images, OnStorage) else {"images": images},
         dataset_config=DataConfig(datasets_to_split=[]),
     )
     try:
@@ -85,7 +89,9 @@ def train_on_ray(
     except (TrainingFailedError, RayError) as error:
         raise _explained(error, max_failures) from error
     _raise_refusal(folder)
-    return reached(_read(checkpoint))
+    if checkpoint is None:
+        raise ClusterError("training ended without a checkpoint; look at the logs of the workers.")
+    return reached(read(checkpoint))
 
 
 def _storage(folder: str) -> dict[str, Any]:
@@ -115,28 +121,35 @@ def _fit_interruptibly(trainer: TorchTrainer) -> ray.train.Result:
 
 
 def _work(config: dict[str, Any]) -> None:
-    """What every worker does: take its share of the pictures into memory, then the epochs."""
+    """What every worker does: take its share of the pictures, then the epochs."""
     plan, share, folder = config["plan"], config["share"], config["folder"]
+    if storage.exists(storage.join(folder, REFUSAL)):  # of one worker, which has ended the others
+        return
     context = ray.train.get_context()
-    rank, world = context.get_world_rank(), context.get_world_size()
-    mine = share.train[: len(share.train) // world * world][rank::world]
-    held_out = share.validation[rank::world] if len(share.validation) >= world else share.validation
-    pixels = _collect(ray.train.get_dataset_shard("images"), np.concatenate([mine, held_out]))
+    rank, name = context.get_world_rank(), context.get_experiment_name()
+    refuse_other_storage(folder, name)
+    mine = share.of(rank, context.get_world_size())
     checkpoint = ray.train.get_checkpoint()
     try:
         fit(
             plan,
-            pixels[: len(mine)],
-            pixels[len(mine) :],
+            *_pictures(config["on_storage"], mine),
             device=get_device(),
             region=config["region"],
             compiled=config["compiled"],
-            checkpoint=None if checkpoint is None else _read(checkpoint),
-            after_epoch=_report if rank else _report_and_keep(folder),
+            checkpoint=None if checkpoint is None else read(checkpoint),
+            after_epoch=report if rank else Uploads(folder, name),
         )
+    except PictureLost as error:  # the others wait for this worker until it fails
+        _refuse(folder, error)
+        raise
     except TrainingError as error:  # of what all workers have in common, so all of them end here
         if rank == 0:
-            storage.write_json(storage.join(folder, REFUSAL), {"class": type(error).__name__, "sentence": str(error)})
+            _refuse(folder, error)
+
+
+def _refuse(folder: str, error: TrainingError) -> None:
+    storage.write_json(storage.join(folder, REFUSAL), {"class": type(error).__name__, "sentence": str(error)})
 
 
 def _raise_refusal(folder: str) -> None:
@@ -144,6 +157,14 @@ def _raise_refusal(folder: str) -> None:
     if storage.exists(uri):
         said = storage.read_json(uri)
         raise refusal(said["class"], said["sentence"])
+
+
+def _pictures(on_storage: OnStorage | None, mine: Share) -> tuple[Pictures, Pictures]:
+    """The pictures of the share of this worker: streamed, or taken into its memory."""
+    if on_storage is not None:
+        return on_storage.pictures(mine.train), on_storage.pictures(mine.validation)
+    pixels = _collect(ray.train.get_dataset_shard("images"), np.concatenate([mine.train, mine.validation]))
+    return pixels[: len(mine.train)], pixels[len(mine.train) :]
 
 
 def _collect(images: DataIterator, wanted: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -163,28 +184,6 @@ def _collect(images: DataIterator, wanted: NDArray[np.int64]) -> NDArray[np.uint
             "run the same command again."
         )
     return pixels
-
-
-def _report(told: Told) -> None:
-    ray.train.report(asdict(told.history[-1]))
-
-
-def _report_and_keep(folder: str) -> Callable[[Told], None]:
-    def report(told: Told) -> None:
-        with tempfile.TemporaryDirectory() as local:
-            storage.write_bytes(os.path.join(local, CHECKPOINT), told.make_checkpoint())
-            ray.train.report(asdict(told.history[-1]), checkpoint=Checkpoint.from_directory(local))
-        write_history(folder, told.history)
-        write_events(storage.join(folder, EVENTS), [asdict(epoch) for epoch in told.history], told.make_samples())
-
-    return report
-
-
-def _read(checkpoint: Checkpoint | None) -> bytes:
-    if checkpoint is None:
-        raise ClusterError("training ended without a checkpoint; look at the logs of the workers.")
-    with checkpoint.as_directory() as folder:
-        return storage.read_bytes(os.path.join(folder, CHECKPOINT))
 
 
 def _explained(error: Exception, max_failures: int) -> RayaeError:

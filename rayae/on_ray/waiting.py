@@ -39,9 +39,12 @@ def wait_for_one(workers: Workers, wait_s: float) -> None:
 
 
 def wait_for_all(workers: Workers, wait_s: float) -> None:
-    """Return when there is room for all workers at the same time; ClusterError when there is not after `wait_s`."""
+    """Return when there is room for all workers, or for the fewest, at the same time.
+
+    ClusterError when there is not after `wait_s`.
+    """
     with _asked([workers.count], workers) as rooms:
-        _wait(rooms, workers, wait_s, "all of them")
+        _wait(rooms, workers, wait_s, "all of them" if workers.most is None else f"{workers.count} of them")
 
 
 @contextmanager
@@ -77,7 +80,7 @@ def _wait(rooms: Sequence[PlacementGroup], workers: Workers, wait_s: float, whom
         busy = ", and others work on them" if have.hold_now(workers) else ""
         if time.monotonic() >= give_up:
             raise ClusterError(
-                f"{workers.count} worker(s) of {workers.cpus:g} CPUs and {workers.gpus:g} GPUs were asked for, and in "
+                f"{workers.in_words()} of {workers.cpus:g} CPUs and {workers.gpus:g} GPUs were asked for, and in "
                 f"{wait_s:g} s there was no room for {whom}: {have}{busy}. Look at what keeps the nodes away (quota, "
                 "no spot capacity, other jobs), or wait longer with `resources.wait_s=`, and run the same command "
                 "again."

@@ -32,7 +32,8 @@ from rayae.trial import Trial
 from rayae.verbs.calibrate import calibrate_on, calibration_defects, normal_images, refuse_few, refuse_rule
 from rayae.verbs.index import selected
 from rayae.verbs.score import failure_budget
-from rayae.verbs.train_fit import CHECKPOINT, Fitted, Job, Material, fitted
+from rayae.verbs.train_fit import CHECKPOINT, Fitted, Job, fitted
+from rayae.verbs.train_pictures import Material
 from rayae.verbs.train_plan import refuse_primary, training_plan
 from rayae.verdicts import Figures, Twins, Variety, Verdict, judge
 
@@ -59,7 +60,7 @@ def train(settings: TrainSettings) -> None:
         job = Job(plan, preprocess, material, region, settings, storage.join(out, WORKPLACE), short_hash(asked))
         bundle = _write(out, job, fitted(job), asked)
     if bundle.record["threshold"] is None and settings.rule != "none":
-        bundle = calibrate_on(bundle, material.of("calibration"), settings, material.defects)
+        bundle = calibrate_on(bundle, material.of("calibration"), settings.for_scoring(), material.defects)
     say(f"bundle: {bundle.uri} (id {bundle.bundle_id})")
 
 

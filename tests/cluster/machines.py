@@ -25,6 +25,8 @@ FAST = {
     "RAY_gcs_rpc_server_reconnect_timeout_s": "8",
 }
 """A node that answers nothing is dead after some 8 s, and so is a head; by default it takes half a minute and more."""
+LINK = {"GLOO_SOCKET_IFNAME": "eth0"}
+"""Gloo takes the address of the host's name, which is this machine's own loopback on all of them."""
 FIND = """import ray, sys
 ray.init(log_to_driver=False)
 print(*(node["NodeID"] for node in ray.nodes() if node["NodeManagerAddress"] == sys.argv[1]))"""
@@ -128,7 +130,7 @@ class Machines:
 
     def environment(self) -> dict[str, str]:
         outside = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-        return outside | QUIET | FAST
+        return outside | QUIET | FAST | LINK
 
     def start(self, *words: str, log: Path) -> "subprocess.Popen[bytes]":
         """Start `rayae` on the head; what it says goes to the log."""

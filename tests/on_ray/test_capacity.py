@@ -16,12 +16,11 @@ from rayae.on_ray.capacity import (
     decoders_on,
     groups_at,
     groups_of,
-    memory_bytes,
     plan_decoders,
     plan_on,
     plan_workers,
 )
-from rayae.on_ray.waiting import lacking
+from rayae.on_ray.waiting import lacking, wait_for_all
 
 HEAD = Nodes(1, 0, 0)
 CPU_GROUP, GPU_GROUP = Nodes(8, 4, 0), Nodes(4, 3, 1)
@@ -45,7 +44,6 @@ def test_a_plan_that_does_not_fit_is_refused_with_the_sum() -> None:
 def test_without_a_number_the_workers_fill_the_cluster() -> None:
     assert plan_workers(None, 2, None) == Workers(3, 2, 0)
     assert plan_decoders(Workers(2, 2, 0), None) == 2
-    assert 0 < memory_bytes() < math.inf
 
 
 def test_a_plan_is_made_for_the_nodes_that_may_come() -> None:
@@ -153,3 +151,21 @@ def test_nothing_grows_where_nobody_says_so() -> None:
     have = capacity.capacity()
     assert have.groups == Groups()
     assert str(have) == "the cluster has 6 CPUs and 0 GPUs"
+
+
+def test_a_range_of_workers_is_told_as_one_and_its_fewest_are_waited_for() -> None:
+    assert Workers(2, 1, 0, most=8).in_words() == "2 to 8 workers"
+    assert Workers(2, 1, 0).in_words() == "2 worker(s)"
+    wait_for_all(Workers(6, 1, 0, most=60), wait_s=30)
+    sentence = (
+        r"^7 to 60 workers of 1 CPUs and 0 GPUs were asked for, and in 1 s there was no room for 7 of them: the "
+        r"cluster has 6 CPUs and 0 GPUs"
+    )
+    with pytest.raises(ClusterError, match=sentence):
+        wait_for_all(Workers(7, 1, 0, most=60), wait_s=1)
+
+
+def test_what_a_range_lacks_are_its_fewest() -> None:
+    have = Capacity((Nodes(1, 3, 0),))
+    assert lacking(have, Workers(3, 1, 0, most=8)) == ""
+    assert lacking(have, Workers(4, 1, 0, most=8)).startswith("waiting for 1 of 4 workers: ")

@@ -1,4 +1,5 @@
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -7,12 +8,15 @@ import ray.data
 from ray.data import DataContext
 from ray.exceptions import RayTaskError
 
+from rayae.batches import pixels_of
+from rayae.duplicates import THUMBNAIL
 from rayae.errors import ClusterError, ConfigError
 from rayae.loader import Loader
-from rayae.on_ray.images import decode_on_ray, pixels_of
+from rayae.on_ray.images import OnStorage, decode_on_ray, look_on_ray, thumbnails_of
 from rayae.preprocess import Preprocess
 from rayae.reader import Reader
 from tests.on_ray import faulty
+from tests.unit.small_things import GREY, manifest_of, pictures, save_pictures
 
 IMAGES = pa.table({"image_id": [0, 1], "uri": ["a.png", "b.png"]})
 
@@ -45,8 +49,46 @@ def test_ray_data_is_left_as_it_was() -> None:
     assert (context.enable_progress_bars, list(warnings.filters)) == before
 
 
-def test_the_pixels_of_some_images_come_in_the_order_that_is_asked_for() -> None:
-    rows = [{"image_id": number, "pixels": np.full((2, 3, 1), number, np.uint8)} for number in (5, 1, 9, 3, 7)]
-    found = pixels_of(ray.data.from_items(rows, override_num_blocks=3), np.array([9, 5, 3]))
-    assert (found.shape, found.dtype) == ((3, 2, 3, 1), np.uint8)
-    assert found[:, 0, 0, 0].tolist() == [9, 5, 3]
+def test_thumbnails_come_in_the_order_that_is_asked_for() -> None:
+    rows = [{"image_id": number, "pixels": np.full((32, 48, 1), number, np.uint8)} for number in (5, 1, 9, 3, 7)]
+    found = thumbnails_of(ray.data.from_items(rows, override_num_blocks=3), np.array([9, 5, 3]))
+    assert (found.shape, found.dtype) == ((3, *THUMBNAIL), np.uint8)
+    assert [np.unique(one).tolist() for one in found] == [[9], [5], [3]]
+
+
+@pytest.fixture
+def some(tmp_path: Path) -> pa.Table:
+    """150 images, of which the fourth is empty and every other one is compared."""
+    paths = save_pictures(tmp_path, 150)
+    paths[3].write_bytes(b"")
+    marks = np.arange(150) % 2 == 1
+    return manifest_of(paths).append_column("is_compared", pa.array(marks))
+
+
+def test_a_look_finds_what_decoding_finds_and_keeps_the_thumbnails_that_are_compared(some: pa.Table) -> None:
+    loader = Loader(Reader(), GREY, 2)
+    held, decoded = decode_on_ray(some, loader)
+    became, thumbnails = look_on_ray(some, loader)
+    by_id = [one.sort_values("image_id").to_dict("records") for one in (decoded, became)]
+    assert by_id[0] == by_id[1]
+    assert became["status"].value_counts().to_dict() == {"scored": 149, "empty": 1}
+    ids = some["image_id"].to_numpy()
+    wanted = ids[np.setdiff1d(np.arange(1, 150, 2), [3])]
+    assert sorted(thumbnails.by_id) == wanted.tolist()
+    np.testing.assert_array_equal(thumbnails.of(wanted), thumbnails_of(held, wanted))
+
+
+def test_a_look_tells_errors_as_decoding_does() -> None:
+    images = IMAGES.append_column("is_compared", pa.array([True, True]))
+    with pytest.raises(ConfigError, match=r"^this was asked wrongly\.$"):
+        look_on_ray(images, faulty_loader(faulty.RefusingLoader))
+    with pytest.raises(RayTaskError, match=r"(?s)faulty\.py.*ZeroDivisionError: a bug in a task"):
+        look_on_ray(images, faulty_loader(faulty.BuggyLoader))
+    with pytest.raises(ClusterError, match=r"^reading the training images failed on the cluster: "):
+        look_on_ray(images, faulty_loader(faulty.DyingLoader))
+
+
+def test_pictures_on_storage_are_those_of_the_ids(some: pa.Table) -> None:
+    ids = some["image_id"].to_numpy()[[8, 2, 140]]
+    streamed = OnStorage.of(some, Loader(Reader(), GREY, 2)).pictures(ids)
+    np.testing.assert_array_equal(pixels_of(streamed), pictures(150)[[8, 2, 140]])

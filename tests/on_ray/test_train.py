@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from rayae.cli import main
 from rayae.errors import ClusterError
 from rayae.on_ray.train import REFUSAL, _collect
 from rayae.trial import Trial
-from tests.conftest import SMALL_TRAINING
+from rayae.verbs.train_pictures import usable
+from tests.conftest import SMALL_TRAINING, write_pictures
 
 EPOCHS = 6
 
@@ -78,6 +80,44 @@ def test_a_training_that_diverges_is_refused_without_another_try(
     refusal = json.loads((tmp_path / "bundle" / "training" / REFUSAL).read_text())
     assert refusal["class"] == "TrainingError"
     assert said.endswith(f"error: {refusal['sentence']}\n")
+
+
+def test_streamed_by_two_workers_it_is_the_same_bundle_to_the_last_bit(
+    trained: Path, pictures: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert train(pictures, tmp_path / "bundle", "workers=2", f"epochs={EPOCHS}", "pictures=stream") == 0
+    assert " free for pictures on 2 workers: streamed, decoded anew in each epoch\n" in capfd.readouterr().out
+    one, other = (Bundle.open(str(path)) for path in (trained, tmp_path / "bundle"))
+    assert one.bundle_id == other.bundle_id
+    assert one.training["trial"] == other.training["trial"]
+    assert one.training["verdicts"] == other.training["verdicts"]
+
+
+def test_a_picture_that_one_worker_has_lost_ends_the_training_with_its_name(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = write_pictures(tmp_path / "images", 60)
+
+    def lose_one(*arguments: Any) -> Any:
+        found = usable(*arguments)
+        (images / "good" / f"part{min(found):04}.png").unlink(missing_ok=True)
+        return found
+
+    monkeypatch.setattr("rayae.verbs.train_fit.usable", lose_one)
+    words = ["workers=2", "epochs=50", "pictures=stream", "rule=none"]
+    assert main(["train", f"images={images}", f"out={tmp_path / 'bundle'}", *SMALL_TRAINING, *words]) == 1
+    said = capfd.readouterr().err.splitlines()[-1]
+    assert said.startswith(f"error: {images}/good/part")
+    assert " could be read when training began, and now it is missing: " in said
+
+
+def test_an_elastic_training_takes_as_many_workers_as_there_is_room_for(
+    pictures: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert train(pictures, tmp_path / "bundle", "workers=[2,3]", "epochs=2") == 0
+    said = capfd.readouterr().out
+    assert "training on 168 images with 2 to 3 workers, 0 GPU each" in said
+    assert [epoch["workers"] for epoch in Bundle.open(str(tmp_path / "bundle")).training["history"]] == [3, 3]
 
 
 def decoded(*ids: int) -> ray.data.DataIterator:

@@ -48,6 +48,15 @@ def test_the_table_shows_each_epoch_once(capsys):
     ]
 
 
+def test_a_change_in_the_number_of_workers_is_told_before_its_epoch(capsys):
+    table, grown = HistoryTable(3), [EPOCHS[0], *(replace(epoch, workers=3) for epoch in EPOCHS[1:])]
+    table.show(grown[:1])
+    table.show(grown)
+    said = capsys.readouterr().out.splitlines()
+    assert [line[:8].strip() for line in said] == ["epoch", "1 of 3", "3 worker", "2 of 3", "3 of 3"]
+    assert said[2] == "3 worker(s) from epoch 2 on, and 1 before"
+
+
 def test_in_json_an_epoch_is_a_line_with_its_figures_and_there_is_no_header(capsys):
     jsonlines.begin({"verb": "train"})
     try:

@@ -87,6 +87,11 @@ def test_the_times_are_apart_by_the_seconds_of_an_epoch(tmp_path):
     assert np.diff(times) == pytest.approx([2.0, 2.0])
 
 
+def test_a_ratio_too_large_for_a_point_has_none(tmp_path):
+    write_events(str(tmp_path), [*epochs(1, train_error=1e-45, validation_error=0.1), *epochs(2)[1:]])
+    assert curve(reader(tmp_path), "error/held_out_over_train") == [(2, 1.5)]
+
+
 def test_a_figure_that_is_not_known_has_no_point(tmp_path):
     write_events(str(tmp_path), [*epochs(1, train_error=None), epochs(2)[1]])
     events = reader(tmp_path)

@@ -369,6 +369,12 @@ JOBS = {
         (TRAIN[0::2], TRAIN[1::2]),
         (SEVEN[0::2], SEVEN[1::2]),
     ),
+    "diverging": (plan(learning_rate=1e9), (TRAIN[0::2], TRAIN[1::2]), (HELD_OUT[:3], HELD_OUT[3:])),
+    "diverging for one": (
+        plan(learning_rate=1e9, batch_size=4),
+        (TRAIN[:2], np.zeros_like(TRAIN[:2])),
+        (HELD_OUT[:3], HELD_OUT[:0]),
+    ),
     "unequal": (PLAN, (TRAIN[:8], TRAIN[8:11]), (HELD_OUT, HELD_OUT)),
     "nothing": (PLAN, (TRAIN[:8], TRAIN[:8]), (HELD_OUT[:0], HELD_OUT[:0])),
 }
@@ -416,6 +422,19 @@ def test_two_workers_learn_what_one_process_learns_from_all_the_pictures(two_wor
 def test_two_workers_stop_early_together_though_only_one_has_anything_held_out(two_workers):
     (first, _), _ = two_workers["stopping"]
     assert first.best_epoch == len(first.history) - 2 < 28
+
+
+@pytest.mark.parametrize("job", ["diverging", "diverging for one"])
+def test_two_workers_that_diverge_both_end_with_the_sentence(two_workers, job):
+    (first, kept), (second, _) = two_workers[job]
+    assert first == second
+    assert re.fullmatch(
+        r"the loss is (nan|inf) in epoch \d+: training diverged\. Lower `optimizer\.learning_rate` or try "
+        r"`precision=float32`, with a new `out=`\.",
+        first,
+    )
+    for checkpoint in kept:
+        assert all(math.isfinite(epoch.train_loss) for epoch in reached(checkpoint).history)
 
 
 def test_workers_with_unequal_shares_are_refused_on_both_instead_of_waiting_for_ever(two_workers):

@@ -12,6 +12,7 @@ from torch import nn
 from rayae import detector, trial
 from rayae.defects import damage
 from rayae.detector import Detector
+from rayae.errors import TrainingError
 from rayae.networks import weights
 from rayae.networks.custom import CustomNetwork
 from rayae.networks.reconstructed import Reconstructed
@@ -196,6 +197,18 @@ def test_the_same_seed_gives_the_same_trial(whole):
     model, found = whole
     assert tried(model) == found
     assert tried(model, seed=1).auroc != found.auroc
+
+
+def test_a_score_that_is_no_number_ends_the_training_instead_of_being_ranked():
+    model = around(Given(lambda images: torch.where(images.mean((1, 2, 3), keepdim=True) > 0.5, torch.inf, images)))
+    bright = int((HELD_OUT.mean((1, 2, 3)) > 127.5).sum())
+    assert 0 < bright < len(HELD_OUT)
+    sentence = (
+        rf"^the score mse is no number for {bright} of 16 held-out pictures: training diverged\. Lower "
+        r"`optimizer\.learning_rate` or try `precision=float32`, with a new `out=`\.$"
+    )
+    with pytest.raises(TrainingError, match=sentence):
+        tried(model)
 
 
 def test_it_is_kept_in_json_values(whole):

@@ -116,14 +116,6 @@ def test_a_training_cut_short_before_calibration_is_calibrated(bundle: Path, pic
     assert again == whole
 
 
-def test_pictures_that_do_not_fit_are_refused_with_the_sum(
-    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("rayae.verbs.train_fit.os.sysconf", lambda name: 256 if name == "SC_PAGE_SIZE" else 500)
-    assert train(pictures / "good", tmp_path / "bundle") == 1
-    assert capsys.readouterr().err.startswith("error: 240 images x 32 x 32 x 1 bytes are 0.0 GB of pixels, and the")
-
-
 def test_another_cut_is_not_ignored_on_a_finished_training(
     bundle: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,0 +1,94 @@
+"""What holds of a training whose number of workers changes.
+
+With all pictures in each step, and nothing that a worker draws for itself, the curve is that of one process, beyond
+rounding. With several steps an epoch each of them has other pictures, but as many, near enough.
+"""
+
+import pickle
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rayae.checkpoints import reached
+from rayae.losses import Weights
+from rayae.shares import Share
+from tests.unit.small_things import pictures
+from tests.unit.test_training import PLAN
+
+WORKER = """
+import pickle, sys
+import torch, torch.distributed as dist
+from rayae.training import fit
+place, rank, workers = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+plan, train, held_out, checkpoint, last = pickle.loads(sys.stdin.buffer.read())
+if workers > 1:
+    dist.init_process_group("gloo", init_method=f"file://{place}/meeting", rank=rank, world_size=workers)
+
+class Enough(Exception):
+    pass
+
+kept = []
+def keep(told):
+    kept.append(told.make_checkpoint())
+    if len(told.history) == last:
+        raise Enough
+
+try:
+    fit(plan, train, held_out, device=torch.device("cpu"), checkpoint=checkpoint, after_epoch=keep)
+except Enough:
+    pass
+open(f"{place}/{rank}", "wb").write(pickle.dumps(kept[-1]))
+"""
+TRAIN, HELD_OUT = pictures(24), pictures(7, seed=1)
+WHOLE = replace(PLAN, batch_size=24, epochs=6, loss=Weights(l2=1.0))
+
+
+def train(folder, plan, workers, checkpoint=None, last=None):
+    """The last checkpoint of so many processes that train together, until epoch `last` when there is one."""
+    folder.mkdir()
+    whole = Share(np.arange(len(TRAIN)), np.arange(len(HELD_OUT)))
+    started = []
+    for rank in range(workers):
+        mine = whole.of(rank, workers)
+        command = [sys.executable, "-c", WORKER, str(folder), str(rank), str(workers)]
+        started.append(subprocess.Popen(command, stdin=subprocess.PIPE))
+        started[-1].stdin.write(pickle.dumps((plan, TRAIN[mine.train], HELD_OUT[mine.validation], checkpoint, last)))
+        started[-1].stdin.close()
+    assert [process.wait(240) for process in started] == [0] * workers
+    return pickle.loads((folder / "0").read_bytes())
+
+
+def curve(checkpoint):
+    """Of each epoch, what is told of learning."""
+    names = ("train_loss", "validation_loss", "train_error", "validation_error", "learning_rate")
+    return [[getattr(epoch, name) for name in names] for epoch in reached(checkpoint).history]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The curve of one process."""
+    return curve(train(tmp_path_factory.mktemp("alone") / "1", WHOLE, 1))
+
+
+def test_with_all_pictures_in_each_step_the_curve_is_that_of_one_process(alone, tmp_path):
+    found = curve(train(tmp_path / "three", WHOLE, 3))
+    np.testing.assert_allclose(np.array(found)[:, [0, 1, 3, 4]], np.array(alone)[:, [0, 1, 3, 4]], rtol=1e-4)
+
+
+def test_a_training_that_goes_on_with_more_and_then_fewer_workers_keeps_the_curve(alone, tmp_path):
+    first = train(tmp_path / "one", WHOLE, 1, last=2)
+    second = train(tmp_path / "three", WHOLE, 3, first, last=4)
+    third = train(tmp_path / "two", WHOLE, 2, second)
+    assert [epoch.workers for epoch in reached(third).history] == [1, 1, 3, 3, 2, 2]
+    np.testing.assert_allclose(np.array(curve(third))[:, [0, 1, 3, 4]], np.array(alone)[:, [0, 1, 3, 4]], rtol=1e-4)
+
+
+def test_with_several_steps_an_epoch_the_pictures_of_a_step_differ_and_the_curve_stays_near(tmp_path):
+    steps = replace(WHOLE, batch_size=8)
+    one, two = (np.array(curve(train(tmp_path / str(workers), steps, workers))) for workers in (1, 2))
+    np.testing.assert_allclose(two[:, 4], one[:, 4])
+    np.testing.assert_allclose(two[:, 1], one[:, 1], rtol=0.5)
+    assert not np.allclose(two[:, 0], one[:, 0], rtol=1e-4)
