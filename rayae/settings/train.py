@@ -18,6 +18,9 @@ class TrainSettings(Labelled, CalibrationSettings):
     images: Images
     out: str
     """Where the bundle is written, a directory."""
+    per_group: str | None = None
+    """A column, `group` or one of your own, each value of which gets a bundle trained on its images alone, in a folder
+    of `out`; `score` takes such an `out` as its bundle. Default: one bundle for all images."""
     task: Task = "repair"
     """What the network learns: to `copy` normal pictures; to `denoise` them; to `inpaint` hidden parts from what is
     around; or to `repair` synthetic defects."""
