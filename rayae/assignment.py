@@ -77,6 +77,11 @@ class Assignment:
         return names.pop() if len(names) == 1 else OWN_PRIMARY
 
     @property
+    def threshold(self) -> Threshold | None:
+        """The cut of the one bundle; None where there are several."""
+        return self.bundles[ALL].threshold if self.column is None else None
+
+    @property
     def calibration(self) -> str | None:
         """What names the calibration scores of all; None when no bundle has any."""
         return self._together({value: one.calibration for value, one in self.bundles.items()})

@@ -65,6 +65,22 @@ RECORD_SHAPE = {
     "created": moment,
     "rayae": str,
 }
+PRODUCTS_SHAPE = {
+    "products": {
+        "column": str,
+        "bundles": Each(
+            {
+                "folder": str,
+                "bundle_id": str,
+                "primary_score": str,
+                "scores": [str],
+                "calibration": OPTIONAL_TEXT,
+                "threshold": (dict, type(None)),
+            }
+        ),
+    }
+}
+"""Of the record of a run with a set of bundles: which of them scores which image."""
 SUCCESS_SHAPE = {
     "finished": moment,
     "statistics": {

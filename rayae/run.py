@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from hashlib import sha256
 from typing import IO, Any, TypeVar
 
@@ -17,10 +18,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from rayae import __version__, storage
+from rayae.assignment import ALL, Assigned, Assignment
+from rayae.calibrations import Calibrations, from_parquet, to_parquet
 from rayae.errors import ConfigError, RunError, StorageError
 from rayae.filelist import RESULTS, FileList
 from rayae.manifest import Chunk, Manifest, chunks_at
-from rayae.records import EVALUATION_SHAPE, RECORD_SHAPE, SUCCESS_SHAPE, fitting, read_record
+from rayae.records import EVALUATION_SHAPE, PRODUCTS_SHAPE, RECORD_SHAPE, SUCCESS_SHAPE, fitting, read_record
 from rayae.results import ChunkSummary, chunk_name, read_about
 from rayae.threshold import Threshold
 
@@ -44,10 +47,10 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True)
 class Run:
-    """One scoring of one manifest with one bundle, in a directory.
+    """One scoring of one manifest with one bundle, or with a set of them, in a directory.
 
-    The threshold and the calibration scores stand in the run itself: a bundle that is calibrated again meanwhile does
-    not change the rows of a run that was planned before.
+    Thresholds and calibration scores stand in the run itself: a bundle that is calibrated again meanwhile does not
+    change the rows of a run that was planned before.
     """
 
     uri: str
@@ -66,7 +69,8 @@ class Run:
         if lacking:
             raise RunError(f"{uri} is no run of this rayae: its {RECORD} lacks {', '.join(lacking)}.")
         remedy = "put the former file back, or score into a new `out=`"
-        return cls(uri, fitting(storage.join(uri, RECORD), record, RECORD_SHAPE, remedy))
+        shape = RECORD_SHAPE if record.get("products") is None else RECORD_SHAPE | PRODUCTS_SHAPE
+        return cls(uri, fitting(storage.join(uri, RECORD), record, shape, remedy))
 
     @classmethod
     def exists(cls, uri: str) -> bool:
@@ -74,7 +78,9 @@ class Run:
         return storage.exists(storage.join(storage.absolute(uri), RECORD))
 
     @classmethod
-    def create(cls, uri: str, record: Mapping[str, Any], calibration: NDArray[np.float32] | None = None) -> "Run":
+    def create(
+        cls, uri: str, record: Mapping[str, Any], calibration: NDArray[np.float32] | Calibrations | None = None
+    ) -> "Run":
         """Write the record of a new run; from then on the plan is fixed.
 
         RunError when chunk files without a record lie there, since nobody knows what they are rows of, and when another
@@ -87,10 +93,9 @@ class Run:
             )
         digest = None
         if calibration is not None:
-            buffer = io.BytesIO()
-            pq.write_table(pa.table({"score": calibration}), buffer)
-            digest = sha256(buffer.getvalue()).hexdigest()
-            storage.write_bytes(storage.join(uri, CALIBRATION), buffer.getvalue())
+            data = to_parquet({ALL: calibration} if isinstance(calibration, np.ndarray) else calibration)
+            digest = sha256(data).hexdigest()
+            storage.write_bytes(storage.join(uri, CALIBRATION), data)
         storage.remove(storage.join(uri, SUCCESS))
         created = datetime.now(UTC).isoformat(timespec="seconds")
         full = {"rayae": __version__, "created": created, **record, "calibration_sha256": digest}
@@ -111,26 +116,44 @@ class Run:
 
     @property
     def threshold(self) -> Threshold | None:
-        """The cut that the run was planned with."""
+        """The cut that the run was planned with; None where there are several, of the bundles of a set."""
         found = self.record["threshold"]
         return None if found is None else Threshold.from_dict(found)
 
     @property
-    def calibration(self) -> NDArray[np.float32] | None:
-        """The primary scores, ascending, of the images that the bundle was calibrated on when the run was planned.
+    def has_threshold(self) -> bool:
+        """Whether anything can be flagged."""
+        return self.fingerprint["threshold"] is not None
+
+    @cached_property
+    def assignment(self) -> Assignment:
+        """Which bundle scores which image, as the run was planned."""
+        if self.record.get("products") is not None:
+            return Assignment.from_dict(self.record["products"])
+        scores, primary = tuple(self.record["scores"]), str(self.record["primary_score"])
+        calibration, bundle_id = self.fingerprint["calibration"], self.fingerprint["bundle"]
+        return Assignment(None, {ALL: Assigned("", bundle_id, primary, scores, calibration, self.threshold)})
+
+    @property
+    def calibrations(self) -> Calibrations:
+        """The primary scores, ascending, of the images that bundles were calibrated on when the run was planned.
 
         RunError when they are not those that were written.
         """
         if self.fingerprint["calibration"] is None:
-            return None
+            return {}
         uri = storage.join(self.uri, CALIBRATION)
         data = storage.read_bytes(uri)
         if sha256(data).hexdigest() != self.record["calibration_sha256"]:
             raise RunError(
                 f"{uri} is damaged: its hash is another; put the former file back, or score into a new `out=`."
             )
-        table = pq.ParquetFile(io.BytesIO(data), pre_buffer=False).read(use_threads=False)
-        return np.asarray(table["score"].to_numpy(), dtype=np.float32)
+        return from_parquet(data)
+
+    @property
+    def calibration(self) -> NDArray[np.float32] | None:
+        """Those of the bundle of a run that has but one; None without any, and for a set."""
+        return self.calibrations.get(ALL) if self.assignment.column is None else None
 
     @property
     def rows(self) -> int:

@@ -1,8 +1,7 @@
 """The part of `rayae train` that makes a bundle for each value of a column, one after the other, from one listing.
 
 The images of a value are split into sides by themselves: over all values together a rare one might get no image to be
-calibrated on. `group` keeps its meaning inside a value. Where it is the column itself, all images of a bundle are of
-one group, and are split as images without groups are, by runs of neighbours in the listing.
+calibrated on. `group` keeps its meaning inside a value.
 """
 
 from collections.abc import Callable
@@ -11,11 +10,12 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from rayae import storage
-from rayae.assignment import GROUP, refuse_column, rows_by_value, values_of
+from rayae.assignment import refuse_column
 from rayae.bundle import Bundle
 from rayae.bundle_set import BundleSet, folder_of, write_index
 from rayae.errors import ConfigError, DataError, RayaeError, TrainingError
 from rayae.terminal import say, show_table, warn
+from rayae.verbs.products import products_of
 from rayae.verbs.train_fit import Material
 
 Prepare = Callable[[pa.Table], Material]
@@ -53,31 +53,6 @@ def train_each(table: pa.Table, column: str, out: str, prepare: Prepare, train_o
         say(f"\n--- {column}={value}, {number:,} of {len(ready):,} ---")
         ended[value] = _train(value, products[value].num_rows, material, column, out, train_one)
     _conclude(column, out, [ended[value] for value in products])
-
-
-def products_of(table: pa.Table, column: str) -> dict[str, pa.Table]:
-    """The images of each value of a column, by value in order; those without one are told and left out.
-
-    DataError when no image has a value.
-    """
-    values = values_of(table, column)
-    if values.null_count:
-        warn(f"{values.null_count:,} images have no `{column}` and are left out of all bundles")
-    if values.null_count == table.num_rows:
-        raise DataError(f"no image has a `{column}`, by which per_group={column} would tell products apart.")
-    named = table
-    if column == GROUP:
-        say("all images of a bundle are of one group, so its sides are runs of neighbours in the listing")
-        place = table.column_names.index(GROUP)
-        table = table.set_column(place, GROUP, pa.nulls(table.num_rows, pa.string()))
-    pieces = rows_by_value(named, column).items()
-    return {value: _numbered(table.take(rows)) for value, rows in pieces if value is not None}
-
-
-def _numbered(images: pa.Table) -> pa.Table:
-    """The images with numbers of their own, so that those of a value are the same whatever is listed beside them."""
-    place = images.column_names.index("image_id")
-    return images.set_column(place, "image_id", pa.array(range(images.num_rows), pa.int64()))
 
 
 def _train(value: str, images: int, material: Material, column: str, out: str, train_one: TrainOne) -> Ended:
