@@ -92,6 +92,8 @@ class ReportPage:
     score_name: str
     histogram: Histogram | None
     calibrated_on: str | None
+    products: Table | None
+    """What each bundle of a set found."""
     evaluation: Judgement | None
     worst: tuple[Worst, ...]
     colours: str

@@ -114,6 +114,8 @@ EVALUATION_SHAPE = {
     },
     "errors": [{"role": str, "images": int, "median": OPTIONAL_NUMBER, "mean": OPTIONAL_NUMBER}],
 }
+EVALUATIONS_SHAPE = {"column": str, "words": [str], "products": Each(EVALUATION_SHAPE), "confidence": NUMBER}
+"""Of a run with a set of bundles: an evaluation a product."""
 
 
 def read_record(uri: str, shape: Shape, remedy: str) -> dict[str, Any] | None:

@@ -23,7 +23,15 @@ from rayae.calibrations import Calibrations, from_parquet, to_parquet
 from rayae.errors import ConfigError, RunError, StorageError
 from rayae.filelist import RESULTS, FileList
 from rayae.manifest import Chunk, Manifest, chunks_at
-from rayae.records import EVALUATION_SHAPE, PRODUCTS_SHAPE, RECORD_SHAPE, SUCCESS_SHAPE, fitting, read_record
+from rayae.records import (
+    EVALUATION_SHAPE,
+    EVALUATIONS_SHAPE,
+    PRODUCTS_SHAPE,
+    RECORD_SHAPE,
+    SUCCESS_SHAPE,
+    fitting,
+    read_record,
+)
 from rayae.results import ChunkSummary, chunk_name, read_about
 from rayae.threshold import Threshold
 
@@ -280,7 +288,8 @@ class Run:
     def evaluation(self) -> dict[str, Any] | None:
         """What `evaluate` wrote about the run, if it has; RunError when it is damaged."""
         remedy = f"`rayae evaluate {self.uri}` writes it anew"
-        return read_record(storage.join(self.uri, EVALUATION), EVALUATION_SHAPE, remedy)
+        shape = EVALUATION_SHAPE if self.assignment.column is None else EVALUATIONS_SHAPE
+        return read_record(storage.join(self.uri, EVALUATION), shape, remedy)
 
     def finish(self, statistics: Mapping[str, Any]) -> None:
         """Say that every chunk is there."""

@@ -11,24 +11,7 @@ from rayae.bundle import Bundle
 from rayae.bundle_set import INDEX, BundleSet, folder_of
 from rayae.cli import main
 from rayae.verbs import train as verb
-from tests.conftest import SMALL_TRAINING, write_pictures
-
-WORDS = ["placement=inline", "epochs=1", "rule=none", *SMALL_TRAINING]
-
-
-def products(folder: Path, **counts: int) -> Path:
-    """So many normal pictures of each product; the CSV that says which they are."""
-    lines = ["path,label,product,group"]
-    for seed, (name, count) in enumerate(counts.items()):
-        write_pictures(folder / name, count, seed)
-        lines += [f"{name}/good/part{n:04}.png,good,{name},day{n // 5}" for n in range(count)]
-    csv = folder / "labels.csv"
-    csv.write_text("\n".join(lines) + "\n")
-    return csv
-
-
-def train(csv: Path, out: Path, *words: str) -> int:
-    return main(["train", f"images={csv.parent}", f"labels={csv}", f"out={out}", "per_group=product", *WORDS, *words])
+from tests.unit.small_products import WORDS, products, train
 
 
 @pytest.fixture(scope="module")
