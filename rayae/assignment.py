@@ -117,7 +117,9 @@ class Assignment:
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> "Assignment":
-        """What `to_dict` gave; DataError when a threshold is none."""
+        """What `to_dict` gave; DataError when a threshold is none, or when there is no bundle."""
+        if not value["bundles"]:
+            raise DataError("A run was planned with a set of bundles, and its record names none of them.")
         return cls(value["column"], {key: Assigned.from_dict(one) for key, one in value["bundles"].items()})
 
 

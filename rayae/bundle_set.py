@@ -65,8 +65,14 @@ class BundleSet:
         return found
 
     def limited(self, values: Collection[str]) -> "BundleSet":
-        """The set without the bundles of other values."""
-        return replace(self, bundles={value: one for value, one in self.bundles.items() if value in values})
+        """The set without the bundles of other values; BundleError when none would be left."""
+        kept = {value: one for value, one in self.bundles.items() if value in values}
+        if not kept:
+            raise BundleError(
+                f"the set {self.uri} has none of the bundles that are wanted, those of {', '.join(values)}; "
+                "put the former set back."
+            )
+        return replace(self, bundles=kept)
 
     @property
     def preprocess(self) -> Preprocess:
@@ -176,6 +182,18 @@ def refuse_other_set(uri: str, column: str | None, index: Mapping[str, Any] | No
         found = "one bundle for all images"
     if found is not None and (column is None or index is None or index["column"] != column):
         raise ConfigError(f"{asked} was asked for, and out={uri} holds {found}; give a new `out=`.")
+
+
+def refuse_other_pixels(uri: str, preprocess: Preprocess) -> None:
+    """BundleError, before anything is trained, when the bundles that a set has already take other pixels."""
+    index = read_index(uri)
+    folders = [] if index is None else [storage.join(uri, one["folder"]) for one in index["bundles"].values()]
+    there = next((folder for folder in folders if Bundle.exists(folder)), None)
+    if there is not None and Bundle.open(there).preprocess.hash() != preprocess.hash():
+        raise BundleError(
+            f"{there} takes other pixels than `preprocess` asks for, and the images of a run are decoded once, for all "
+            f"bundles of a set; take the same `preprocess` as there, or a new `out=`."
+        )
 
 
 def _open_one(uri: str, value: str, named: Mapping[str, str]) -> Bundle:

@@ -1,20 +1,18 @@
 """Home of the run's directory: what it is a run of, which chunks are left, and what its chunk files hold."""
 
 import contextlib
-import io
 import json
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from hashlib import sha256
-from typing import IO, Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from rayae import __version__, storage
@@ -32,7 +30,8 @@ from rayae.records import (
     fitting,
     read_record,
 )
-from rayae.results import ChunkSummary, chunk_name, read_about
+from rayae.result_files import about_file, read_ahead, read_chunk, read_footer, remedy_of
+from rayae.results import ChunkSummary, chunk_name
 from rayae.threshold import Threshold
 
 RECORD = "run.json"
@@ -44,13 +43,6 @@ CALIBRATION = "calibration.parquet"
 EVALUATION = "evaluation.json"
 REPORT = "report.html"
 FOOTER_READERS = 32
-READERS = 8
-FOOTER_BYTES = 32 * 1024
-"""Bytes from the end of a chunk file that nearly always hold its footer: 6 kB, and more with many user columns."""
-
-
-Item = TypeVar("Item")
-Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -211,18 +203,18 @@ class Run:
 
     def summary_of(self, uri: str, chunk: Chunk) -> ChunkSummary:
         """What a file of results says of itself, by one request; RunError when it is not that of the chunk."""
-        about = _about(uri, _footer(uri))
+        about = about_file(uri, read_footer(uri))
         self._refuse_foreign(uri, chunk, about)
         try:
             return ChunkSummary.from_dict(about["summary"])
         except (TypeError, KeyError, ValueError) as error:
-            raise RunError(f"{uri}: its summary is damaged; {_remedy(uri)}.") from error
+            raise RunError(f"{uri}: its summary is damaged; {remedy_of(uri)}.") from error
 
     def _refuse_foreign(self, uri: str, chunk: Chunk, about: Mapping[str, Any]) -> None:
         summary = about["summary"] if isinstance(about["summary"], dict) else {}
         planned = (self.record["fingerprint_hash"], chunk.number, chunk.rows)
         if (about["fingerprint"], summary.get("chunk"), summary.get("images")) != planned:
-            raise RunError(f"{uri} has rows of another plan or chunk; {_remedy(uri)}.")
+            raise RunError(f"{uri} has rows of another plan or chunk; {remedy_of(uri)}.")
 
     def result_files(self) -> list[str]:
         """The files of results that are there: chunk files in the order of the manifest, or those of the file list."""
@@ -346,76 +338,6 @@ def _brief(value: Any) -> Any:
 def short_hash(value: Any) -> str:
     """Twelve hex digits that name a JSON value."""
     return sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def read_ahead(read: Callable[[Item], Found], items: Iterable[Item]) -> Iterator[Found]:
-    """What `read` gives of the items, in their order, with the next ones under way in threads."""
-    with ThreadPoolExecutor(READERS) as pool:
-        waiting: deque[Future[Found]] = deque()
-        for item in items:
-            waiting.append(pool.submit(read, item))
-            if len(waiting) > READERS:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
-
-def read_chunk(uri: str, columns: Sequence[str] | None = None) -> tuple[pa.Table, dict[str, Any]]:
-    """The rows of a file of results and what it says of itself; RunError when it is damaged or something else."""
-    with _open(uri) as file, _readable(uri):
-        parquet = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)  # as in `manifest`
-        about = _about(uri, parquet.metadata)
-        table = parquet.read(columns=None if columns is None else list(columns), use_threads=False)
-        return table.replace_schema_metadata(None), about
-
-
-def _open(uri: str) -> IO[bytes]:
-    """A file of results; a chunk file that is not on a disk comes whole, by one request."""
-    is_chunk = uri.rpartition("/")[2].startswith("chunk-")
-    found = storage.read_version(uri) if is_chunk and not storage.is_local(uri) else None
-    return storage.open_read(uri) if found is None else io.BytesIO(found[0])
-
-
-def read_groups(uri: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-    """The rows of a file of results, a row group at a time; RunError when it is damaged or something else."""
-    with storage.open_read(uri) as file, _readable(uri):
-        parquet = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)
-        for number in range(parquet.num_row_groups):
-            table = parquet.read_row_group(number, None if columns is None else list(columns), use_threads=False)
-            yield table.replace_schema_metadata(None)
-
-
-def _footer(uri: str) -> pq.FileMetaData:
-    """The footer of a Parquet file, by one request unless it is uncommonly long."""
-    tail = storage.read_tail(uri, FOOTER_BYTES)
-    length = int.from_bytes(tail[-8:-4], "little") + 8
-    if length > FOOTER_BYTES and tail.endswith(b"PAR1"):
-        tail = storage.read_tail(uri, length)
-    with _readable(uri):
-        return pq.read_metadata(pa.BufferReader(tail))
-
-
-def _about(uri: str, metadata: pq.FileMetaData) -> dict[str, Any]:
-    about = read_about(metadata.metadata)
-    if about is None:
-        raise RunError(f"{uri} is no chunk file of rayae; {_remedy(uri)}.")
-    return about
-
-
-def _remedy(uri: str) -> str:
-    """What to do about a damaged file of results: a chunk can be done again, a file of a compacted run cannot."""
-    if uri.rpartition("/")[2].startswith("chunk-"):
-        return "remove it and run the same command again"
-    return "put the former file back, or score the images again into a new `out=`"
-
-
-@contextlib.contextmanager
-def _readable(uri: str) -> Iterator[None]:
-    try:
-        yield
-    except (pa.ArrowException, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise RunError(f"{uri} cannot be read ({reason}); {_remedy(uri)}.") from error
 
 
 def total(summaries: Iterable[ChunkSummary]) -> dict[str, Any]:

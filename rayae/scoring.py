@@ -21,8 +21,9 @@ from rayae.errors import ConfigError, RunError, TooManyFailures
 from rayae.loader import Loaded, Loader
 from rayae.manifest import Chunk
 from rayae.reader import Reader
+from rayae.result_files import read_chunk
 from rayae.results import NOBODY, ChunkSummary, Judge, Outcome, Status, chunk_bytes, result_table, summarise
-from rayae.run import Run, read_chunk, total
+from rayae.run import Run, total
 from rayae.scorer import Scorer
 from rayae.scorers import Scorers
 from rayae.terminal import Progress

@@ -19,6 +19,7 @@ from rayae.compaction import leftovers
 from rayae.errors import DataError, RayaeError, StorageError
 from rayae.filelist import FILES, FileList, merged
 from rayae.manifest import Chunk
+from rayae.result_files import read_ahead, read_chunk, read_groups
 from rayae.results import (
     FROM_MANIFEST,
     PIXEL_STATISTICS,
@@ -29,7 +30,7 @@ from rayae.results import (
     summarise,
     user_columns,
 )
-from rayae.run import RECORD, SUCCESS, Run, read_ahead, read_chunk, read_groups, short_hash, total
+from rayae.run import RECORD, SUCCESS, Run, short_hash, total
 from rayae.threshold import Threshold, flag
 
 Flags = NDArray[np.bool_]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rayae import __version__, storage
 from rayae import bundle as bundles
 from rayae.bundle import Bundle, Choice
-from rayae.bundle_set import read_index, refuse_other_set
+from rayae.bundle_set import read_index, refuse_other_pixels, refuse_other_set
 from rayae.detector import score_names
 from rayae.epochs import Progress
 from rayae.errors import DataError, RunError, TrainingError
@@ -61,6 +61,7 @@ def train(settings: TrainSettings) -> None:
         bundle = _trained(settings, out, _material(settings, table))
         say(f"bundle: {bundle.uri} (id {bundle.bundle_id})")
         return
+    refuse_other_pixels(out, Preprocess(**settings.preprocess.model_dump()))
     prepare, train_one = partial(_material, settings), partial(_trained, settings)
     train_each(table, settings.per_group, out, prepare, train_one)
 

@@ -111,3 +111,8 @@ def test_cuts_and_calibrations_are_named_together_and_there_is_no_name_without_a
 def test_json_gives_it_back():
     found = by_product(nut=assigned(), bolt=assigned(threshold=None))
     assert Assignment.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+
+
+def test_a_record_without_bundles_is_refused():
+    with pytest.raises(DataError, match="its record names none of them"):
+        Assignment.from_dict({"column": "product", "bundles": {}})

@@ -103,3 +103,10 @@ def test_a_bundle_that_was_replaced_since_the_plan_is_refused(tmp_path):
     (tmp_path / "gear").rename(tmp_path / "nut")
     with pytest.raises(RunError, match="was replaced after RUN was planned"):
         open_assigned(found.uri, planned, "RUN")
+
+
+def test_a_set_can_be_limited_to_some_of_its_values_and_not_to_none(tmp_path):
+    found = small_set(tmp_path, ["nut", "gear"])
+    assert list(found.limited(["nut", "bolt"]).bundles) == ["nut"]
+    with pytest.raises(BundleError, match="has none of the bundles that are wanted, those of bolt"):
+        found.limited(["bolt"])

@@ -2,7 +2,8 @@ import subprocess
 import sys
 
 LIGHT = """
-    archives bundle cli compaction comparison completeness config duplicates epochs errors evaluation exhibits
+    archives assignment bundle bundle_set by_product calibrations result_files
+    cli compaction comparison completeness config duplicates epochs errors evaluation exhibits
     expansion filelist findings folders formats histogram history keyspace labels lease listing loader manifest page
     pictures prefixes preprocess reader records region report results run selection settings solar_cells sources splits
     statistics storage tables terminal threshold trust verdicts verification

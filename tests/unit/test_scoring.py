@@ -15,8 +15,9 @@ from rayae.errors import ConfigError, RunError, TooManyFailures
 from rayae.loader import Loader
 from rayae.manifest import Chunk, write_manifest
 from rayae.reader import Reader
+from rayae.result_files import read_chunk
 from rayae.results import Status
-from rayae.run import IN_HAND, MANIFEST, read_chunk, short_hash
+from rayae.run import IN_HAND, MANIFEST, short_hash
 from rayae.scorer import Scorer
 from rayae.scores import PICTURE_SCORES
 from rayae.scoring import ChunkReader, ChunkScorer, FailureBudget, ScoringPlan, follow, score_inline

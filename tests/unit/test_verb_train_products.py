@@ -182,3 +182,12 @@ def test_a_set_and_a_bundle_do_not_share_a_directory(
     assert train(csv, trained, "per_group=group") == 2
     assert "a bundle for each value of `group` was asked for" in capsys.readouterr().err
     assert not (bundle / INDEX).exists()
+
+
+def test_other_pixels_than_those_of_the_set_are_refused_before_training(
+    trained: Path, csv: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(trained.rglob("*"))
+    assert train(csv, trained, "preprocess.width=48") == 1
+    assert "takes other pixels than `preprocess` asks for" in capsys.readouterr().err
+    assert sorted(trained.rglob("*")) == before
