@@ -167,7 +167,7 @@ def values_of(table: pa.Table, column: str) -> pa.Array:
 
     DataError when they are neither texts nor whole numbers nor truth values: others are written in many ways.
     """
-    values = table[column].combine_chunks()
+    values = table[column]
     kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
     is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
     if not (is_text or pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind)):
@@ -175,4 +175,4 @@ def values_of(table: pa.Table, column: str) -> pa.Array:
             f"the column {column!r} holds values of the type {kind}, and what bundles are chosen by is text or a whole "
             "number; write it as text."
         )
-    return pc.cast(values, pa.string())
+    return pc.cast(values, pa.string()).combine_chunks()

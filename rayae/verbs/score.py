@@ -54,13 +54,17 @@ def score(settings: ScoreSettings) -> None:
         _refuse_other_plan(run, bundle, settings)
     else:
         run, bundle = _start(settings, out)
-    without = [one.folder for one in run.assignment.bundles.values() if one.threshold is None]
-    if without:
-        which = f" {', '.join(without)} of" if any(without) else ""
-        remedy = "`is_anomaly` will be null; `rayae calibrate` chooses one."
-        warn(f"the bundle{which} {bundle.uri} has no threshold: {remedy}")
+    _warn_of_no_threshold(run, bundle)
     statistics = complete(run, bundle, settings, settings.micro_batch)
     _show(run, statistics, settings)
+
+
+def _warn_of_no_threshold(run: Run, bundle: Model) -> None:
+    without = sum(one.threshold is None for one in run.assignment.bundles.values())
+    if not without:
+        return
+    which = f"the bundle {bundle.uri} has" if run.assignment.column is None else f"{without:,} bundles of the set have"
+    warn(f"{which} no threshold: `is_anomaly` will be null; `rayae calibrate` chooses one.")
 
 
 def failure_budget(settings: RunnerSettings, min_sample: int | None = None) -> FailureBudget:
