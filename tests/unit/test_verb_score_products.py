@@ -4,13 +4,16 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from rayae.bundle_set import BundleSet
 from rayae.cli import main
 from rayae.run import Run
+from tests.conftest import SMALL_TRAINING
 from tests.unit.small_products import products, train
 
 
@@ -266,3 +269,37 @@ def test_cuts_are_taken_from_all_bundles(trained: Path, csv: Path, tmp_path: Pat
     assert rows["is_anomaly"].isna().all()
     assert rows["p_value"].notna().all()
     assert main(["verify", str(tmp_path / "run")]) == 0
+
+
+def parts(folder: Path, *, swapped: int, seed: int) -> Path:
+    """Pictures of two products that differ by where a bar is, and a list of them; the last have the other's bar."""
+    random, rows = np.random.default_rng(seed), ["uri,label,product"]
+    folder.mkdir()
+    for number in range(60):
+        is_left, is_swapped = number % 2 == 0, number >= 60 - swapped
+        picture = 90 + random.normal(0, 6, (32, 32))
+        side = slice(4, 10) if is_left != is_swapped else slice(22, 28)
+        picture[6:26, side] += 100
+        path = folder / f"{number:03}.png"
+        Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(path)
+        rows.append(f"{path},{'mixed up' if is_swapped else 'good'},{'left' if is_left else 'right'}")
+    table = folder / "list.csv"
+    table.write_text("\n".join(rows) + "\n")
+    return table
+
+
+def test_a_part_that_is_normal_elsewhere_is_found_by_the_bundle_of_its_product_alone(tmp_path: Path) -> None:
+    """One network for both has seen each picture as a normal one, so it cannot know."""
+    learnt, seen = parts(tmp_path / "learnt", swapped=0, seed=1), parts(tmp_path / "seen", swapped=30, seed=2)
+    words = [f"images={learnt}", "placement=inline", "epochs=2", "rule=none", "task=copy", "network.kind=linear"]
+    areas = {}
+    for name, more in (("one", []), ("own", ["per_group=product"])):
+        assert main(["train", f"out={tmp_path / name}", *words, *SMALL_TRAINING, *more]) == 0
+        asked = [f"images={seen}", f"bundle={tmp_path / name}", f"out={tmp_path / name}-run", "placement=inline"]
+        assert main(["score", *asked]) == 0
+        rows = pd.read_parquet(tmp_path / f"{name}-run" / "chunks")
+        areas[name] = np.mean(
+            [roc_auc_score(own["label"] == "mixed up", own["component_worst1"]) for _, own in rows.groupby("product")]
+        )
+    assert areas["own"] > 0.95
+    assert areas["one"] < 0.75
