@@ -32,6 +32,11 @@ class ByProduct:
         return {value: area for value, area in known.items() if area is not None}
 
     @property
+    def floors(self) -> dict[str, float]:
+        """AUROC of the trivial statistic that ranks best, of the same products: what needs no model at all."""
+        return {value: floor for value in self.areas if (floor := _floor(self.products[value])) is not None}
+
+    @property
     def mean_auroc(self) -> float | None:
         """Mean of the AUROCs of the products; None when none has one."""
         return sum(self.areas.values()) / len(self.areas) if self.areas else None
@@ -61,10 +66,13 @@ class ByProduct:
                 f"{areas[best]:.3f} ({best}). Images are ranked inside their product alone, since each bundle has "
                 "scores on a scale of its own."
             )
+        if self.floors:
+            floor = sum(self.floors.values()) / len(self.floors)
+            yield f"The best trivial statistic of each, which needs no model, has a mean AUROC of {floor:.3f}."
         without = [value for value in self.products if value not in areas]
         if without:
             more = " ..." if len(without) > NAMED else ""
-            yield f"{len(without):,} products have no AUROC: {', '.join(without[:NAMED])}{more}."
+            yield f"{len(without):,} product(s) have no AUROC: {', '.join(without[:NAMED])}{more}."
         recall, alarms = self.at_cuts["recall"], self.at_cuts["false_positive_rate"]
         if recall.value is not None:
             yield f"At their cuts {percent(recall.value)} of the defects of all products are flagged."
@@ -73,7 +81,8 @@ class ByProduct:
 
     def table(self) -> tuple[str, list[str], list[list[str]]]:
         """Title, columns and rows of text, a row a product."""
-        columns = [self.column, "normal", "defects", "score", "AUROC", f"{percent(self.confidence)} interval"]
+        interval = f"{percent(self.confidence)} interval"
+        columns = [self.column, "normal", "defects", "score", "AUROC", interval, "trivial floor"]
         rows = [[value, *_row(found)] for value, found in self.products.items()]
         return f"By {self.column}", [*columns, "recall", "false positives"], rows
 
@@ -84,6 +93,7 @@ class ByProduct:
             "confidence": self.confidence,
             "words": self.words,
             "mean_auroc": self.mean_auroc,
+            "trivial_floors": self.floors,
             "at_cuts": {name: asdict(found) for name, found in self.at_cuts.items()},
             "products": {value: found.to_dict() for value, found in self.products.items()},
         }
@@ -92,4 +102,9 @@ class ByProduct:
 def _row(found: Evaluation) -> list[str]:
     area, cut = found.skill[0].auroc, found.at_cut
     counts = [f"{found.population.normal:,}", f"{found.population.defect:,}", found.primary]
-    return [*counts, number(area.value), span(area), number(cut.recall.value), number(cut.false_positive_rate.value)]
+    rates = [number(cut.recall.value), number(cut.false_positive_rate.value)]
+    return [*counts, number(area.value), span(area), number(_floor(found)), *rates]
+
+
+def _floor(found: Evaluation) -> float | None:
+    return max((f.auroc.value for f in found.floors.trivial if f.auroc.value is not None), default=None)

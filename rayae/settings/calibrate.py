@@ -28,6 +28,6 @@ class CalibrationSettings(RunnerSettings, RuleSettings):
 
 class CalibrateSettings(Labelled, CalibrationSettings):
     bundle: str
-    """The bundle that gets the calibration scores and the threshold."""
+    """The bundle that gets the calibration scores and the threshold; in a set of bundles each does, by its images."""
     images: Images | None = None
     """The images, as everywhere: a folder, a glob, a manifest, or a list of URIs."""

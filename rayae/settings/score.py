@@ -14,7 +14,8 @@ class ScoreSettings(Labelled, RunnerSettings):
     images: Images | None = None
     """The images, as everywhere: a folder, a glob, a manifest, or a list of URIs."""
     bundle: str | None = None
-    """The bundle that scores: network, preprocess, scores and threshold come from it and cannot be set here."""
+    """The bundle that scores: network, preprocess, scores and threshold come from it and cannot be set here. Or a set
+    of bundles, as `train per_group=` writes it: each image is scored by the bundle of its value."""
     out: str
     """The run directory; an unfinished run of the same plan is resumed, a finished one is left as it is."""
     chunk_images: Annotated[int, Field(gt=0)] | None = None

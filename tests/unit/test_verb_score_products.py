@@ -181,7 +181,7 @@ def test_images_that_a_bundle_was_made_with_are_left_out_of_its_figures(
         assert (figures["population"]["used"], figures["population"]["normal"]) == (50, 0)
         assert figures["population"]["defect"] == 10
     assert found["mean_auroc"] is None
-    assert "2 products have no AUROC: Screw, nut." in capsys.readouterr().out
+    assert "2 product(s) have no AUROC: Screw, nut." in capsys.readouterr().out
 
 
 def test_the_report_of_a_run_with_a_set_tells_of_each_product(run: Path) -> None:
