@@ -20,6 +20,6 @@ def products(folder: Path, defects: int = 0, day: str = "day", first_seed: int =
     return csv
 
 
-def train(csv: Path, out: Path, *words: str) -> int:
+def train(csv: Path, out: Path | str, *words: str) -> int:
     """Train a bundle for each product, for one epoch."""
     return main(["train", f"images={csv.parent}", f"labels={csv}", f"out={out}", "per_group=product", *WORDS, *words])
