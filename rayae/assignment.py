@@ -48,7 +48,8 @@ class Assigned:
     def from_dict(cls, value: Mapping[str, Any]) -> "Assigned":
         """What `to_dict` gave; DataError when the threshold is none."""
         cut = None if value["threshold"] is None else Threshold.from_dict(value["threshold"])
-        return cls(**{**value, "scores": tuple(value["scores"]), "threshold": cut})
+        plain = {name: value[name] for name in ("folder", "bundle_id", "primary_score", "calibration")}
+        return cls(**plain, scores=tuple(value["scores"]), threshold=cut)
 
 
 @dataclass(frozen=True)
@@ -165,8 +166,11 @@ def refuse_column(column: str, names: Sequence[str]) -> None:
 def values_of(table: pa.Table, column: str) -> pa.Array:
     """The values of a column as texts, null where there is none.
 
-    DataError when they are neither texts nor whole numbers nor truth values: others are written in many ways.
+    DataError when there is no such column, and when they are neither texts nor whole numbers nor truth values: others
+    are written in many ways.
     """
+    if column not in table.column_names:
+        raise DataError(f"bundles are chosen by the column {column!r}, and there is none among the images.")
     values = table[column]
     kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
     is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from rayae import __version__, storage
 from rayae.assignment import ALL, Assigned, Assignment
 from rayae.calibrations import Calibrations, from_parquet, to_parquet
-from rayae.errors import ConfigError, RunError, StorageError
+from rayae.errors import ConfigError, DataError, RunError, StorageError
 from rayae.filelist import RESULTS, FileList
 from rayae.manifest import Chunk, Manifest, chunks_at
 from rayae.records import (
@@ -127,9 +127,12 @@ class Run:
 
     @cached_property
     def assignment(self) -> Assignment:
-        """Which bundle scores which image, as the run was planned."""
+        """Which bundle scores which image, as the run was planned; RunError when that was changed by hand."""
         if self.record.get("products") is not None:
-            return Assignment.from_dict(self.record["products"])
+            try:
+                return Assignment.from_dict(self.record["products"])
+            except DataError as error:
+                raise RunError(f"{self.uri}: {RECORD} was changed by hand: {error}") from error
         scores, primary = tuple(self.record["scores"]), str(self.record["primary_score"])
         calibration, bundle_id = self.fingerprint["calibration"], self.fingerprint["bundle"]
         return Assignment(None, {ALL: Assigned("", bundle_id, primary, scores, calibration, self.threshold)})

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rayae import completeness
 from rayae.assignment import Assigned
 from rayae.compaction import leftovers
-from rayae.errors import DataError, RayaeError, StorageError
+from rayae.errors import DataError, RayaeError, RunError, StorageError
 from rayae.filelist import FILES, FileList, merged
 from rayae.manifest import Chunk
 from rayae.result_files import read_ahead, read_chunk, read_groups
@@ -173,6 +173,8 @@ def _record_problems(run: Run) -> list[str]:
                 "primary_score": assignment.primary_score,
                 "calibration": assignment.calibration,
             }
+    except RunError as error:
+        return [str(error)]
     except RayaeError as error:
         return [f"{run.uri}: {RECORD} was changed by hand: {error}"]
     wrong = [key for key, value in follows.items() if fingerprint.get(key) != value]

@@ -58,6 +58,11 @@ def test_other_numbers_are_no_values():
         values_of(images([0.5]), "product")
 
 
+def test_a_column_that_is_not_there_is_told():
+    with pytest.raises(DataError, match="chosen by the column 'line', and there is none"):
+        values_of(images(["a"]), "line")
+
+
 def test_rows_by_value_are_in_the_order_of_the_values_and_those_without_one_last():
     found = rows_by_value(images([None, "b", "a", "b"]), "product")
     assert [(value, found[value].tolist()) for value in found] == [("a", [2]), ("b", [1, 3]), (None, [0])]
