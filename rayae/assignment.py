@@ -46,7 +46,9 @@ class Assigned:
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> "Assigned":
-        """What `to_dict` gave; DataError when the threshold is none."""
+        """What `to_dict` gave; DataError when the threshold is none, or the primary score none of the scores."""
+        if value["primary_score"] not in value["scores"]:
+            raise DataError(f"The primary score {value['primary_score']!r} is none of the scores of its bundle.")
         cut = None if value["threshold"] is None else Threshold.from_dict(value["threshold"])
         plain = {name: value[name] for name in ("folder", "bundle_id", "primary_score", "calibration")}
         return cls(**plain, scores=tuple(value["scores"]), threshold=cut)

@@ -130,9 +130,12 @@ class Run:
         """Which bundle scores which image, as the run was planned; RunError when that was changed by hand."""
         if self.record.get("products") is not None:
             try:
-                return Assignment.from_dict(self.record["products"])
+                found = Assignment.from_dict(self.record["products"])
             except DataError as error:
                 raise RunError(f"{self.uri}: {RECORD} was changed by hand: {error}") from error
+            if list(found.scores) != self.record["scores"]:
+                raise RunError(f"{self.uri}: {RECORD} was changed by hand: the scores of its bundles are others.")
+            return found
         scores, primary = tuple(self.record["scores"]), str(self.record["primary_score"])
         calibration, bundle_id = self.fingerprint["calibration"], self.fingerprint["bundle"]
         return Assignment(None, {ALL: Assigned("", bundle_id, primary, scores, calibration, self.threshold)})

@@ -121,3 +121,8 @@ def test_json_gives_it_back():
 def test_a_record_without_bundles_is_refused():
     with pytest.raises(DataError, match="its record names none of them"):
         Assignment.from_dict({"column": "product", "bundles": {}})
+
+
+def test_a_primary_score_that_a_bundle_has_not_is_refused():
+    with pytest.raises(DataError, match="The primary score 'ssim' is none of the scores of its bundle"):
+        Assigned.from_dict(assigned(primary="ssim").to_dict())

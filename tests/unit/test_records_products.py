@@ -17,6 +17,8 @@ DONE = {
     "run.json": (["verify"], ["status"], ["evaluate", "resamples=100"], ["report", "worst=0"], ["score"]),
     "evaluation.json": (["report", "worst=0"],),
 }
+QUICK = {"run.json": (["verify"],), "evaluation.json": ()}
+"""What is done each time; the others take so long that some of them must do."""
 
 
 @pytest.mark.parametrize("name", DONE)
@@ -39,9 +41,9 @@ def test_no_damage_to_what_a_run_says_of_its_bundles_ends_in_a_traceback(bundles
         (mine / name).write_text(json.dumps(damaged()))
         opened = refusal(lambda: Run.open(str(mine)).evaluation())
         fine += opened is None
-        if opened is not None or fine % 30 != 1:  # some of them are enough, as verbs take their time
+        if opened is not None:
             continue
-        for verb, *words in DONE[name]:
+        for verb, *words in DONE[name] if fine % 30 == 1 else QUICK[name]:
             code = main([verb, str(mine), *words])  # a traceback would come through as an exception
             said = capsys.readouterr().err
             assert code == 0 or said.startswith(("error: ", "warning: ")), said
