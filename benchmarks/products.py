@@ -13,6 +13,7 @@ that of the primary score inside a product, so that both are asked the same; the
 test pictures at the cut that the bundle has, calibrated to flag 10 %.
 """
 
+import contextlib
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -129,8 +130,9 @@ def rows_of(lists: Lists, asked: dict[str, str], name: str, *words: str) -> pd.D
 
 
 def done(words: list[str]) -> None:
-    """Do a verb, or end with its exit code."""
-    code = main(words)
+    """Do a verb, or end with its exit code; what it says goes where the table does not."""
+    with contextlib.redirect_stdout(sys.stderr):
+        code = main(words)
     if code:
         sys.exit(code)
 
