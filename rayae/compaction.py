@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from rayae import storage
 from rayae.errors import RunError, StorageError
 from rayae.filelist import RESULTS, FileList, ResultFile, merged
+from rayae.result_files import read_ahead, read_chunk
 from rayae.results import METADATA_KEY, SCHEMA_VERSION, ChunkSummary, chunk_name, summarise
-from rayae.run import CHUNKS, Run, read_ahead, read_chunk
+from rayae.run import CHUNKS, Run
 from rayae.terminal import Progress
 
 ROW_GROUP_ROWS = 8192

@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from rayae.compaction import sort_keys
-from rayae.run import Run, read_groups
+from rayae.result_files import read_groups
+from rayae.run import Run
 
 BLOCK_ROWS = 65_536
 """Images that share one sum over their values, so that a difference is found in a block and not in the whole."""

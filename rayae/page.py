@@ -93,6 +93,8 @@ class ReportPage:
     score_words: str | None
     histogram: Histogram | None
     calibrated_on: str | None
+    products: Table | None
+    """What each bundle of a set found."""
     evaluation: Judgement | None
     worst: tuple[Worst, ...]
     colours: str

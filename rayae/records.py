@@ -65,6 +65,22 @@ RECORD_SHAPE = {
     "created": moment,
     "rayae": str,
 }
+PRODUCTS_SHAPE = {
+    "products": {
+        "column": str,
+        "bundles": Each(
+            {
+                "folder": str,
+                "bundle_id": str,
+                "primary_score": str,
+                "scores": [str],
+                "calibration": OPTIONAL_TEXT,
+                "threshold": (dict, type(None)),
+            }
+        ),
+    }
+}
+"""Of the record of a run with a set of bundles: which of them scores which image."""
 SUCCESS_SHAPE = {
     "finished": moment,
     "statistics": {
@@ -99,6 +115,8 @@ EVALUATION_SHAPE = {
     },
     "errors": [{"role": str, "images": int, "median": OPTIONAL_NUMBER, "mean": OPTIONAL_NUMBER}],
 }
+EVALUATIONS_SHAPE = {"column": str, "words": [str], "products": Each(EVALUATION_SHAPE), "confidence": NUMBER}
+"""Of a run with a set of bundles: an evaluation a product."""
 
 
 def read_record(uri: str, shape: Shape, remedy: str) -> dict[str, Any] | None:

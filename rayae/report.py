@@ -14,6 +14,7 @@ from rayae.histogram import histogram, number
 from rayae.page import Count, Fact, Failure, Judgement, ReportPage, Shown, Table, Worst, render
 from rayae.pictures import INFERNO, brightest, heat, photograph
 from rayae.results import Status
+from rayae.run import Run
 from rayae.score_names import IN_WORDS
 from rayae.statistics import percent
 from rayae.threshold import Threshold
@@ -64,6 +65,7 @@ def compose(
     threshold: Threshold | None = None,
     calibration: NDArray[np.float32] | None = None,
     evaluation: Mapping[str, Any] | None = None,
+    products: Table | None = None,
     pictures: Sequence[WorstPicture] = (),
     notes: Sequence[str] = (),
 ) -> ReportPage:
@@ -83,7 +85,8 @@ def compose(
         score_words=IN_WORDS.get(score_name),
         histogram=histogram(scores, _finite(calibration), None if threshold is None else threshold.cut),
         calibrated_on=None if calibration is None or not len(calibration) else f"{len(calibration):,}",
-        evaluation=None if evaluation is None else _judgement(evaluation),
+        products=products,
+        evaluation=None if evaluation is None else _judged(evaluation),
         worst=tuple(_worst(rank, picture, results, scale) for rank, picture in enumerate(pictures, 1)),
         colours=", ".join(INFERNO),
         brightest=None if scale is None else number(scale),
@@ -137,13 +140,13 @@ def _run_facts(
     threshold: Threshold | None,
 ) -> tuple[Fact, ...]:
     images = record["images"]
-    bundle_ids = pc.unique(results["bundle_id"]).to_pylist()
+    bundle_ids = pc.unique(results["bundle_id"].drop_null()).to_pylist()
     facts = {
         "Run": uri,
         "Images": ", ".join(images) if isinstance(images, list) else str(images),
         "Manifest": f"{_images(int(record['rows']))} in {len(record['chunks']):,} chunks",
         "Bundle": str(record["bundle"]),
-        "Bundle id": ", ".join(bundle_ids),
+        "Bundle id": ", ".join(bundle_ids) if len(bundle_ids) <= EXAMPLES else f"{len(bundle_ids):,} bundles",
         **({} if threshold is None else _threshold_facts(threshold)),
         "Created": _moment(record["created"]),
         "Finished": "not yet" if success is None else _moment(success["finished"]),
@@ -236,6 +239,10 @@ def _scale(pictures: Sequence[WorstPicture]) -> float | None:
     return brightest(maps) if maps else None
 
 
+def _judged(evaluation: Mapping[str, Any]) -> Judgement:
+    return _judgement_of_products(evaluation) if "products" in evaluation else _judgement(evaluation)
+
+
 def _judgement(evaluation: Mapping[str, Any]) -> Judgement:
     """What `evaluation.json` says, in the shape that `evaluation.Evaluation.to_dict` gives it."""
     at, floors, primary = evaluation["at_cut"], evaluation["floors"], evaluation["primary"]
@@ -260,6 +267,41 @@ def _judgement(evaluation: Mapping[str, Any]) -> Judgement:
             _table(f"{primary} by role", "Images | Count | Median | Mean", roles),
         ),
     )
+
+
+def _judgement_of_products(evaluation: Mapping[str, Any]) -> Judgement:
+    """The same of a run with a set of bundles, in the shape that `by_product.ByProduct.to_dict` gives it."""
+    rows = [
+        (
+            value,
+            one["skill"][0]["auroc"],
+            *(one["at_cut"][name] for name in ("recall", "precision", "false_positive_rate")),
+        )
+        for value, one in evaluation["products"].items()
+    ]
+    columns = f"{evaluation['column']} | AUROC, {percent(evaluation['confidence'])} interval | Recall | Precision"
+    return Judgement(
+        words=tuple(evaluation["words"]),
+        tables=(_table("Each product by itself", f"{columns} | False-positive rate", rows),),
+    )
+
+
+def products_table(run: Run, results: pa.Table) -> Table | None:
+    """What each bundle of a set found in its images; None for a run with one bundle."""
+    assignment = run.assignment
+    if assignment.column is None:
+        return None
+    rows = []
+    for value, places in assignment.parts(results):
+        own = results.take(places)
+        cut = None if value is None else assignment.bundles[value].threshold
+        flagged, scored = pc.sum(own["is_anomaly"], min_count=0).as_py(), own.num_rows - own["score"].null_count
+        name = "without a bundle" if value is None else value
+        share = NOTHING if cut is None or not scored else percent(flagged / scored)
+        cells = (f"{own.num_rows:,}", f"{scored:,}", NOTHING if cut is None else f"{flagged:,}", share)
+        rows.append((name, *cells, NOTHING if cut is None else f"{cut.score} above {np.float32(cut.cut)!s}"))
+    columns = (assignment.column, "Images", "Scored", "Flagged", "Share", "Cut")
+    return Table(f"Each {assignment.column} has its bundle and its cut", columns, tuple(rows))
 
 
 def _table(title: str, columns: str, rows: Iterable[Sequence[Any]]) -> Table:

@@ -48,6 +48,7 @@ class Status(StrEnum):
     CHANGED = "changed"
     DECODER_CRASHED = "decoder_crashed"
     MODEL_ERROR = "model_error"
+    NO_BUNDLE = "no_bundle"
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,16 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Judge:
-    """What turns scores into decisions, the same for a whole run."""
+    """What turns the scores of a bundle into decisions."""
 
     primary_score: str
-    bundle_id: str
+    bundle_id: str | None
     threshold: Threshold | None
     calibration: NDArray[np.float32] | None
+
+
+NOBODY = Judge("", None, None, None)
+"""Judges the images that no bundle scores."""
 
 
 @dataclass(frozen=True)
@@ -106,12 +111,22 @@ class ChunkSummary:
         return self.images - self.by_status.get(Status.SCORED, 0)
 
 
-def result_table(images: pa.Table, outcome: Outcome, judge: Judge) -> pa.Table:
-    """Join manifest rows with what became of them: one result row an image, in the order of the contract."""
+def result_table(
+    images: pa.Table, outcome: Outcome, judge: Judge, score_names: Sequence[str] | None = None
+) -> pa.Table:
+    """Join manifest rows with what became of them: one result row an image, in the order of the contract.
+
+    `score_names` are the scores that have a column, by default those of the outcome; what it lacks is null.
+    """
     unscored = np.array([status != Status.SCORED for status in outcome.status], dtype=bool)
-    primary = outcome.scores[judge.primary_score]
-    score_names = [name for name in outcome.scores if name not in PIXEL_STATISTICS]
-    measured = {name: outcome.scores[name] for name in (*score_names, *PIXEL_STATISTICS)}
+    nothing = np.full(len(unscored), np.nan, dtype=np.float32)
+    primary = outcome.scores.get(judge.primary_score, nothing)
+    if score_names is None:
+        score_names = [name for name in outcome.scores if name not in PIXEL_STATISTICS]
+    columns_of_scores = {
+        name: pa.array(outcome.scores.get(name, nothing), pa.float32(), mask=unscored | (name not in outcome.scores))
+        for name in (*score_names, *PIXEL_STATISTICS)
+    }
     columns: dict[str, Any] = {
         "image_id": images["image_id"],
         "uri": images["uri"],
@@ -123,7 +138,7 @@ def result_table(images: pa.Table, outcome: Outcome, judge: Judge) -> pa.Table:
         "width": pa.array(outcome.width, pa.int32()),
         "height": pa.array(outcome.height, pa.int32()),
         "size_bytes": pa.array(outcome.size_bytes, pa.int64()),
-        **{name: pa.array(values, pa.float32(), mask=unscored) for name, values in measured.items()},
+        **columns_of_scores,
         "score": pa.array(primary, pa.float32(), mask=unscored),
         **_decisions(primary, unscored, judge),
     }

@@ -1,27 +1,37 @@
 """Home of the run's directory: what it is a run of, which chunks are left, and what its chunk files hold."""
 
 import contextlib
-import io
 import json
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from hashlib import sha256
-from typing import IO, Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from rayae import __version__, storage
-from rayae.errors import ConfigError, RunError, StorageError
+from rayae.assignment import ALL, Assigned, Assignment
+from rayae.calibrations import Calibrations, from_parquet, to_parquet
+from rayae.errors import ConfigError, DataError, RunError, StorageError
 from rayae.filelist import RESULTS, FileList
 from rayae.manifest import Chunk, Manifest, chunks_at
-from rayae.records import EVALUATION_SHAPE, RECORD_SHAPE, SUCCESS_SHAPE, fitting, read_record
-from rayae.results import ChunkSummary, chunk_name, read_about
+from rayae.records import (
+    EVALUATION_SHAPE,
+    EVALUATIONS_SHAPE,
+    PRODUCTS_SHAPE,
+    RECORD_SHAPE,
+    SUCCESS_SHAPE,
+    fitting,
+    read_record,
+)
+from rayae.result_files import about_file, read_ahead, read_chunk, read_footer, remedy_of
+from rayae.results import ChunkSummary, chunk_name
 from rayae.threshold import Threshold
 
 RECORD = "run.json"
@@ -33,21 +43,14 @@ CALIBRATION = "calibration.parquet"
 EVALUATION = "evaluation.json"
 REPORT = "report.html"
 FOOTER_READERS = 32
-READERS = 8
-FOOTER_BYTES = 32 * 1024
-"""Bytes from the end of a chunk file that nearly always hold its footer: 6 kB, and more with many user columns."""
-
-
-Item = TypeVar("Item")
-Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
 class Run:
-    """One scoring of one manifest with one bundle, in a directory.
+    """One scoring of one manifest with one bundle, or with a set of them, in a directory.
 
-    The threshold and the calibration scores stand in the run itself: a bundle that is calibrated again meanwhile does
-    not change the rows of a run that was planned before.
+    Thresholds and calibration scores stand in the run itself: a bundle that is calibrated again meanwhile does not
+    change the rows of a run that was planned before.
     """
 
     uri: str
@@ -66,7 +69,8 @@ class Run:
         if lacking:
             raise RunError(f"{uri} is no run of this rayae: its {RECORD} lacks {', '.join(lacking)}.")
         remedy = "put the former file back, or score into a new `out=`"
-        return cls(uri, fitting(storage.join(uri, RECORD), record, RECORD_SHAPE, remedy))
+        shape = RECORD_SHAPE if record.get("products") is None else RECORD_SHAPE | PRODUCTS_SHAPE
+        return cls(uri, fitting(storage.join(uri, RECORD), record, shape, remedy))
 
     @classmethod
     def exists(cls, uri: str) -> bool:
@@ -74,7 +78,9 @@ class Run:
         return storage.exists(storage.join(storage.absolute(uri), RECORD))
 
     @classmethod
-    def create(cls, uri: str, record: Mapping[str, Any], calibration: NDArray[np.float32] | None = None) -> "Run":
+    def create(
+        cls, uri: str, record: Mapping[str, Any], calibration: NDArray[np.float32] | Calibrations | None = None
+    ) -> "Run":
         """Write the record of a new run; from then on the plan is fixed.
 
         RunError when chunk files without a record lie there, since nobody knows what they are rows of, and when another
@@ -87,10 +93,9 @@ class Run:
             )
         digest = None
         if calibration is not None:
-            buffer = io.BytesIO()
-            pq.write_table(pa.table({"score": calibration}), buffer)
-            digest = sha256(buffer.getvalue()).hexdigest()
-            storage.write_bytes(storage.join(uri, CALIBRATION), buffer.getvalue())
+            data = to_parquet({ALL: calibration} if isinstance(calibration, np.ndarray) else calibration)
+            digest = sha256(data).hexdigest()
+            storage.write_bytes(storage.join(uri, CALIBRATION), data)
         storage.remove(storage.join(uri, SUCCESS))
         created = datetime.now(UTC).isoformat(timespec="seconds")
         full = {"rayae": __version__, "created": created, **record, "calibration_sha256": digest}
@@ -111,26 +116,50 @@ class Run:
 
     @property
     def threshold(self) -> Threshold | None:
-        """The cut that the run was planned with."""
+        """The cut that the run was planned with; None where there are several, of the bundles of a set."""
         found = self.record["threshold"]
         return None if found is None else Threshold.from_dict(found)
 
     @property
-    def calibration(self) -> NDArray[np.float32] | None:
-        """The primary scores, ascending, of the images that the bundle was calibrated on when the run was planned.
+    def has_threshold(self) -> bool:
+        """Whether anything can be flagged."""
+        return self.fingerprint["threshold"] is not None
+
+    @cached_property
+    def assignment(self) -> Assignment:
+        """Which bundle scores which image, as the run was planned; RunError when that was changed by hand."""
+        if self.record.get("products") is not None:
+            try:
+                found = Assignment.from_dict(self.record["products"])
+            except DataError as error:
+                raise RunError(f"{self.uri}: {RECORD} was changed by hand: {error}") from error
+            if list(found.scores) != self.record["scores"]:
+                raise RunError(f"{self.uri}: {RECORD} was changed by hand: the scores of its bundles are others.")
+            return found
+        scores, primary = tuple(self.record["scores"]), str(self.record["primary_score"])
+        calibration, bundle_id = self.fingerprint["calibration"], self.fingerprint["bundle"]
+        return Assignment(None, {ALL: Assigned("", bundle_id, primary, scores, calibration, self.threshold)})
+
+    @property
+    def calibrations(self) -> Calibrations:
+        """The primary scores, ascending, of the images that bundles were calibrated on when the run was planned.
 
         RunError when they are not those that were written.
         """
         if self.fingerprint["calibration"] is None:
-            return None
+            return {}
         uri = storage.join(self.uri, CALIBRATION)
         data = storage.read_bytes(uri)
         if sha256(data).hexdigest() != self.record["calibration_sha256"]:
             raise RunError(
                 f"{uri} is damaged: its hash is another; put the former file back, or score into a new `out=`."
             )
-        table = pq.ParquetFile(io.BytesIO(data), pre_buffer=False).read(use_threads=False)
-        return np.asarray(table["score"].to_numpy(), dtype=np.float32)
+        return from_parquet(data)
+
+    @property
+    def calibration(self) -> NDArray[np.float32] | None:
+        """Those of the bundle of a run that has but one; None without any, and for a set."""
+        return self.calibrations.get(ALL) if self.assignment.column is None else None
 
     @property
     def rows(self) -> int:
@@ -180,18 +209,18 @@ class Run:
 
     def summary_of(self, uri: str, chunk: Chunk) -> ChunkSummary:
         """What a file of results says of itself, by one request; RunError when it is not that of the chunk."""
-        about = _about(uri, _footer(uri))
+        about = about_file(uri, read_footer(uri))
         self._refuse_foreign(uri, chunk, about)
         try:
             return ChunkSummary.from_dict(about["summary"])
         except (TypeError, KeyError, ValueError) as error:
-            raise RunError(f"{uri}: its summary is damaged; {_remedy(uri)}.") from error
+            raise RunError(f"{uri}: its summary is damaged; {remedy_of(uri)}.") from error
 
     def _refuse_foreign(self, uri: str, chunk: Chunk, about: Mapping[str, Any]) -> None:
         summary = about["summary"] if isinstance(about["summary"], dict) else {}
         planned = (self.record["fingerprint_hash"], chunk.number, chunk.rows)
         if (about["fingerprint"], summary.get("chunk"), summary.get("images")) != planned:
-            raise RunError(f"{uri} has rows of another plan or chunk; {_remedy(uri)}.")
+            raise RunError(f"{uri} has rows of another plan or chunk; {remedy_of(uri)}.")
 
     def result_files(self) -> list[str]:
         """The files of results that are there: chunk files in the order of the manifest, or those of the file list."""
@@ -257,7 +286,8 @@ class Run:
     def evaluation(self) -> dict[str, Any] | None:
         """What `evaluate` wrote about the run, if it has; RunError when it is damaged."""
         remedy = f"`rayae evaluate {self.uri}` writes it anew"
-        return read_record(storage.join(self.uri, EVALUATION), EVALUATION_SHAPE, remedy)
+        shape = EVALUATION_SHAPE if self.assignment.column is None else EVALUATIONS_SHAPE
+        return read_record(storage.join(self.uri, EVALUATION), shape, remedy)
 
     def finish(self, statistics: Mapping[str, Any]) -> None:
         """Say that every chunk is there."""
@@ -314,76 +344,6 @@ def _brief(value: Any) -> Any:
 def short_hash(value: Any) -> str:
     """Twelve hex digits that name a JSON value."""
     return sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def read_ahead(read: Callable[[Item], Found], items: Iterable[Item]) -> Iterator[Found]:
-    """What `read` gives of the items, in their order, with the next ones under way in threads."""
-    with ThreadPoolExecutor(READERS) as pool:
-        waiting: deque[Future[Found]] = deque()
-        for item in items:
-            waiting.append(pool.submit(read, item))
-            if len(waiting) > READERS:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
-
-def read_chunk(uri: str, columns: Sequence[str] | None = None) -> tuple[pa.Table, dict[str, Any]]:
-    """The rows of a file of results and what it says of itself; RunError when it is damaged or something else."""
-    with _open(uri) as file, _readable(uri):
-        parquet = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)  # as in `manifest`
-        about = _about(uri, parquet.metadata)
-        table = parquet.read(columns=None if columns is None else list(columns), use_threads=False)
-        return table.replace_schema_metadata(None), about
-
-
-def _open(uri: str) -> IO[bytes]:
-    """A file of results; a chunk file that is not on a disk comes whole, by one request."""
-    is_chunk = uri.rpartition("/")[2].startswith("chunk-")
-    found = storage.read_version(uri) if is_chunk and not storage.is_local(uri) else None
-    return storage.open_read(uri) if found is None else io.BytesIO(found[0])
-
-
-def read_groups(uri: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-    """The rows of a file of results, a row group at a time; RunError when it is damaged or something else."""
-    with storage.open_read(uri) as file, _readable(uri):
-        parquet = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)
-        for number in range(parquet.num_row_groups):
-            table = parquet.read_row_group(number, None if columns is None else list(columns), use_threads=False)
-            yield table.replace_schema_metadata(None)
-
-
-def _footer(uri: str) -> pq.FileMetaData:
-    """The footer of a Parquet file, by one request unless it is uncommonly long."""
-    tail = storage.read_tail(uri, FOOTER_BYTES)
-    length = int.from_bytes(tail[-8:-4], "little") + 8
-    if length > FOOTER_BYTES and tail.endswith(b"PAR1"):
-        tail = storage.read_tail(uri, length)
-    with _readable(uri):
-        return pq.read_metadata(pa.BufferReader(tail))
-
-
-def _about(uri: str, metadata: pq.FileMetaData) -> dict[str, Any]:
-    about = read_about(metadata.metadata)
-    if about is None:
-        raise RunError(f"{uri} is no chunk file of rayae; {_remedy(uri)}.")
-    return about
-
-
-def _remedy(uri: str) -> str:
-    """What to do about a damaged file of results: a chunk can be done again, a file of a compacted run cannot."""
-    if uri.rpartition("/")[2].startswith("chunk-"):
-        return "remove it and run the same command again"
-    return "put the former file back, or score the images again into a new `out=`"
-
-
-@contextlib.contextmanager
-def _readable(uri: str) -> Iterator[None]:
-    try:
-        yield
-    except (pa.ArrowException, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise RunError(f"{uri} cannot be read ({reason}); {_remedy(uri)}.") from error
 
 
 def total(summaries: Iterable[ChunkSummary]) -> dict[str, Any]:

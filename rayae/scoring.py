@@ -14,15 +14,18 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from rayae import stopping, storage
-from rayae.bundle import Bundle
+from rayae.assignment import Part, why_none
+from rayae.bundle_set import open_assigned
 from rayae.decoded import are_of, packed, unpacked
 from rayae.errors import ConfigError, RunError, TooManyFailures
 from rayae.loader import Loaded, Loader
 from rayae.manifest import Chunk
 from rayae.reader import Reader
-from rayae.results import ChunkSummary, Judge, Outcome, Status, chunk_bytes, result_table, summarise
-from rayae.run import Run, read_chunk, total
+from rayae.result_files import read_chunk
+from rayae.results import NOBODY, ChunkSummary, Judge, Outcome, Status, chunk_bytes, result_table, summarise
+from rayae.run import Run, total
 from rayae.scorer import Scorer
+from rayae.scorers import Scorers
 from rayae.terminal import Progress
 from rayae.traffic import Traffic
 
@@ -33,6 +36,7 @@ class ScoringPlan:
 
     run: str
     bundle: str
+    """Where the bundle lies, or the set of bundles."""
     fingerprint: str
     reader: Reader
     threads: int
@@ -46,10 +50,9 @@ class ChunkReader:
     """A worker that fetches and decodes: holds what a plan says of the images."""
 
     def __init__(self, plan: ScoringPlan) -> None:
-        bundle = Bundle.open(plan.bundle)
         self.plan = plan
         self.run = Run.open(plan.run)
-        _refuse_other_bundle(self.run, bundle)
+        bundle = open_assigned(plan.bundle, next(iter(self.run.assignment.bundles.values())), plan.run)
         if self.run.record["fingerprint_hash"] != plan.fingerprint:
             raise RunError(f"{plan.run} was planned anew while it was scored; score into a new `out=`.")
         self.manifest = self.run.manifest
@@ -57,16 +60,17 @@ class ChunkReader:
 
     def work(self, chunk: Chunk) -> "Work":
         """What is to be done of a chunk: all its images, or those that are tried again."""
-        images = self.manifest.read(chunk.first, chunk.rows)
+        images, assignment = self.manifest.read(chunk.first, chunk.rows), self.run.assignment
         if not self.plan.retried:
-            return Work(images)
+            return Work(images, assignment.parts(images))
         before, _ = read_chunk(self.run.chunk_uri(chunk.number))
         failed = np.flatnonzero(pc.is_in(before["status"], pa.array(self.plan.retried)))
-        return Work(images.take(failed), before, failed)
+        again = images.take(failed)
+        return Work(again, assignment.parts(again), before, failed)
 
     def decode(self, chunk: Chunk) -> pa.Table:
         """Fetch and decode what is to be done of a chunk, as one row of `decoded.SCHEMA`."""
-        images = self.work(chunk).images
+        images = self.work(chunk).to_load()
         with closing(self.loader.load(images)) as loading:
             return packed(loading, images, self.loader.preprocess)
 
@@ -76,9 +80,27 @@ class Work:
     """The manifest rows of a chunk that are to be done; when they are tried again, its result rows so far."""
 
     images: pa.Table
+    parts: list[Part]
+    """Their rows by the bundle that scores them: each model is needed once a chunk, however the products are mixed."""
     before: pa.Table | None = None
     failed: NDArray[np.int64] | None = None
     """Where in the chunk the rows stand."""
+
+    def of(self, part: Part) -> pa.Table:
+        """The images of a part."""
+        return self.images if len(self.parts) == 1 else self.images.take(part[1])
+
+    def to_load(self) -> pa.Table:
+        """The images that have a bundle, part after part."""
+        tables = [self.of(part) for part in self.parts if part[0] is not None]
+        return pa.concat_tables([self.images.slice(0, 0), *tables])
+
+    def joined(self, tables: list[pa.Table]) -> pa.Table:
+        """Result rows of the parts in the order of the images."""
+        if len(tables) == 1:
+            return tables[0]
+        order = np.argsort(np.concatenate([rows for _, rows in self.parts]))
+        return pa.concat_tables(tables).take(order)
 
     def merged(self, done: pa.Table) -> pa.Table:
         """All result rows of the chunk: those that were done, and the others as they were."""
@@ -90,24 +112,30 @@ class Work:
 
 
 class ChunkScorer:
-    """A worker: holds the model, and does whole chunks one after the other."""
+    """A worker: holds the models, and does whole chunks one after the other."""
 
     def __init__(self, plan: ScoringPlan) -> None:
-        self.reader, bundle = ChunkReader(plan), Bundle.open(plan.bundle)
+        self.reader = ChunkReader(plan)
         self.plan, self.run = plan, self.reader.run
-        self.scorer = Scorer.open(bundle, plan.micro_batch)
-        self.judge = Judge(bundle.primary_score, bundle.bundle_id, self.run.threshold, self.run.calibration)
+        bundles, calibrations = self.run.assignment.bundles, self.run.calibrations
+        self.judges = {
+            value: Judge(one.primary_score, one.bundle_id, one.threshold, calibrations.get(value))
+            for value, one in bundles.items()
+        }
+        self.scorers = Scorers(plan.bundle, self.run.assignment, plan.run, plan.micro_batch)
+        if len(bundles) == 1:  # a model that cannot be loaded is no fault of the first chunk
+            self.scorers.of(*bundles)
 
     def __call__(self, chunk: Chunk) -> ChunkSummary:
         """Fetch, decode, score, flag and write one chunk; its file is there when this returns."""
         work = self.reader.work(chunk)
-        with closing(self.reader.loader.load(work.images)) as loading:
+        with closing(self.reader.loader.load(work.to_load())) as loading:
             return self._do(chunk, work, loading)
 
     def finish(self, chunk: Chunk, pictures: pa.Table) -> ChunkSummary:
         """Score, flag and write a chunk whose pictures another process has fetched and decoded, by ChunkReader."""
         work = self.reader.work(chunk)
-        if not are_of(pictures, work.images):  # a worker that has died since has mended some of them
+        if not are_of(pictures, work.to_load()):  # a worker that has died since has mended some of them
             return self(chunk)
         return self._do(chunk, work, unpacked(pictures, self.reader.loader.preprocess))
 
@@ -117,8 +145,24 @@ class ChunkScorer:
             return former
         seconds = defaultdict(float, {} if former is None else former.seconds)
         traffic = Traffic.from_dict({} if former is None else former.traffic)
-        done = result_table(work.images, self._score(work.images, loading, seconds, traffic), self.judge)
-        return self._write(chunk, work.merged(done), seconds, traffic)
+        done = [self._do_part(work.of(part), part[0], loading, seconds, traffic) for part in work.parts]
+        return self._write(chunk, work.merged(work.joined(done)), seconds, traffic)
+
+    def _do_part(
+        self,
+        images: pa.Table,
+        value: str | None,
+        loading: Iterator[Loaded],
+        seconds: defaultdict[str, float],
+        traffic: Traffic,
+    ) -> pa.Table:
+        """The result rows of the images of a value; of None they are those of images without a bundle."""
+        if value is None:
+            outcome, judge = _without_bundle(why_none(str(self.run.assignment.column), images)), NOBODY
+        else:
+            outcome = self._score(images, self.scorers.of(value), loading, seconds, traffic)
+            judge = self.judges[value]
+        return result_table(images, outcome, judge, self.run.record["scores"])
 
     def _write(self, chunk: Chunk, table: pa.Table, seconds: Mapping[str, float], traffic: Traffic) -> ChunkSummary:
         summary = summarise(chunk.number, table, seconds, traffic.to_dict())
@@ -126,10 +170,15 @@ class ChunkScorer:
         return summary
 
     def _score(
-        self, images: pa.Table, loading: Iterator[Loaded], seconds: defaultdict[str, float], traffic: Traffic
+        self,
+        images: pa.Table,
+        scorer: Scorer,
+        loading: Iterator[Loaded],
+        seconds: defaultdict[str, float],
+        traffic: Traffic,
     ) -> Outcome:
         """Score in micro-batches while the next images come: fetched and decoded in threads, or elsewhere before."""
-        rows = _Rows(len(images), self.scorer.score_names)
+        rows = _Rows(len(images), scorer.score_names)
         batch: list[tuple[int, NDArray[np.uint8]]] = []
         for row in range(len(images)):
             started = time.perf_counter()
@@ -141,28 +190,25 @@ class ChunkScorer:
             rows.add(row, loaded)
             if loaded.picture.pixels is not None:
                 batch.append((row, loaded.picture.pixels))
-            if batch and (len(batch) >= self.scorer.micro_batch or row == len(images) - 1):
-                self._score_batch(batch, rows, seconds)
+            if batch and (len(batch) >= scorer.micro_batch or row == len(images) - 1):
+                _score_batch(scorer, batch, rows, seconds)
                 batch.clear()
         return rows.outcome()
 
-    def _score_batch(
-        self, batch: list[tuple[int, NDArray[np.uint8]]], rows: "_Rows", seconds: defaultdict[str, float]
-    ) -> None:
-        started = time.perf_counter()
-        scores, blamed = self.scorer.score(np.stack([pixels for _, pixels in batch]))
-        rows.score([row for row, _ in batch], scores, blamed)
-        seconds["model"] += time.perf_counter() - started
+
+def _score_batch(
+    scorer: Scorer, batch: list[tuple[int, NDArray[np.uint8]]], rows: "_Rows", seconds: defaultdict[str, float]
+) -> None:
+    started = time.perf_counter()
+    scores, blamed = scorer.score(np.stack([pixels for _, pixels in batch]))
+    rows.score([row for row, _ in batch], scores, blamed)
+    seconds["model"] += time.perf_counter() - started
 
 
-def _refuse_other_bundle(run: Run, bundle: Bundle) -> None:
-    """RunError when the model is not the one that the run was planned with: a worker may open it hours later."""
-    planned = run.fingerprint["bundle"]
-    if bundle.bundle_id != planned:
-        raise RunError(
-            f"{bundle.uri} was replaced after {run.uri} was planned: it is {bundle.bundle_id}, the plan says "
-            f"{planned}. Put the former bundle back, or score into a new `out=`."
-        )
+def _without_bundle(reasons: list[str]) -> Outcome:
+    """What becomes of images that no bundle scores: they are not read."""
+    nothing = [None] * len(reasons)
+    return Outcome([Status.NO_BUNDLE] * len(reasons), reasons, nothing, nothing, nothing, {})
 
 
 class _Rows:
@@ -273,7 +319,7 @@ def follow(
         for summary in summaries:
             done, flagged, failed = done + summary.images, flagged + summary.flagged, failed + summary.failed
             budget.spend(summary.by_status)
-            flags = f"{flagged:,} flagged" if run.threshold is not None else ""
+            flags = f"{flagged:,} flagged" if run.has_threshold else ""
             note = ", ".join(filter(None, [flags, f"{failed:,} failed"]))
             progress.advance(summary.images, note, flagged=flagged, failed=failed)
     seconds = time.monotonic() - started

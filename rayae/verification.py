@@ -3,7 +3,8 @@
 Everything is read as a stream: a chunk or a row group at a time, with the manifest beside it.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,10 +14,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from rayae import completeness
+from rayae.assignment import Assigned
 from rayae.compaction import leftovers
-from rayae.errors import DataError, RayaeError, StorageError
+from rayae.errors import DataError, RayaeError, RunError, StorageError
 from rayae.filelist import FILES, FileList, merged
 from rayae.manifest import Chunk
+from rayae.result_files import read_ahead, read_chunk, read_groups
 from rayae.results import (
     FROM_MANIFEST,
     PIXEL_STATISTICS,
@@ -27,7 +30,7 @@ from rayae.results import (
     summarise,
     user_columns,
 )
-from rayae.run import RECORD, SUCCESS, Run, read_ahead, read_chunk, read_groups, short_hash, total
+from rayae.run import RECORD, SUCCESS, Run, short_hash, total
 from rayae.threshold import Threshold, flag
 
 Flags = NDArray[np.bool_]
@@ -59,7 +62,7 @@ def problems(run: Run, advance: Advance = lambda rows: None) -> list[str]:
 def _calibration_problems(run: Run) -> list[str]:
     """Whether the scores behind the p-values are those of the plan."""
     try:
-        _ = run.calibration
+        _ = run.calibrations
     except RayaeError as error:
         return [str(error)]
     return []
@@ -155,14 +158,23 @@ def _check_compacted(run: Run, listed: FileList, advance: Advance) -> tuple[list
 def _record_problems(run: Run) -> list[str]:
     """Whether `run.json` agrees with itself: the fingerprint is of this plan."""
     record, fingerprint = run.record, run.fingerprint
-    threshold = record["threshold"]
     try:
+        assignment = run.assignment
         follows = {
             "chunks": f"{len(record['chunks'])} ({short_hash(record['chunks'])})",
             "images": record["rows"],
             "primary_score": record["primary_score"],
-            "threshold": None if threshold is None else Threshold.from_dict(threshold).id,
+            "threshold": assignment.threshold_id,
         }
+        if assignment.column is not None:
+            follows |= {
+                "per_group": assignment.column,
+                "bundle": assignment.bundle_id,
+                "primary_score": assignment.primary_score,
+                "calibration": assignment.calibration,
+            }
+    except RunError as error:
+        return [str(error)]
     except RayaeError as error:
         return [f"{run.uri}: {RECORD} was changed by hand: {error}"]
     wrong = [key for key, value in follows.items() if fingerprint.get(key) != value]
@@ -212,33 +224,50 @@ def _same(values: pa.ChunkedArray, expected: pa.ChunkedArray) -> bool:
 
 def _row_problems(run: Run, table: pa.Table) -> list[str]:
     """What is wrong with the outcome of rows, a sentence a kind."""
-    fingerprint, record = run.fingerprint, run.record
-    scored = _is(table["status"], str(Status.SCORED))
+    found = Counter[str]()
+    first = dict[str, int]()
+    for value, rows in run.assignment.parts(table):
+        part = table if len(rows) == table.num_rows else table.take(rows)
+        assigned = None if value is None else run.assignment.bundles[value]
+        for sentence, wrong in _checks(run, part, assigned).items():
+            if wrong.any():
+                found[sentence] += int(wrong.sum())
+                image_id = int(part["image_id"].to_numpy()[wrong].min())
+                first[sentence] = min(first.get(sentence, image_id), image_id)
+    return [
+        f"{count} row(s) {sentence}, the first is the image {first[sentence]}." for sentence, count in found.items()
+    ]
+
+
+def _checks(run: Run, table: pa.Table, assigned: Assigned | None) -> dict[str, Flags]:
+    """Which of the rows that one bundle scores, or none, have something wrong, by the sentence that says what."""
+    scored, all_scores = _is(table["status"], str(Status.SCORED)), run.record["scores"]
     known = np.asarray(pc.is_in(table["status"], pa.array([str(status) for status in Status])), dtype=bool)
-    nobody = np.zeros(len(scored), dtype=bool)
-    p = _numbers(table["p_value"])
-    primary = _numbers(table[record["primary_score"]])
     checks = {
         "have a status that nobody knows": ~known,
         "are not scored and give no reason, or are scored and give one": _there(table["error"]) == scored,
-        "have no score though scored, or one though not": _any_differs(table, [*record["scores"], "score"], scored),
-        "have a score that is no finite number": _any_infinite(table, [*record["scores"], "score"]),
+        "have a bundle and say that they have none, or the reverse": _is(table["status"], str(Status.NO_BUNDLE))
+        == (assigned is not None),
+        "have a score that is no finite number": _any_infinite(table, [*all_scores, "score"]),
         "have no pixel statistic though scored, or one though not": _any_differs(table, PIXEL_STATISTICS, scored),
         "have a pixel statistic that is no finite number": _any_infinite(table, PIXEL_STATISTICS),
-        f"have a score that is not their {record['primary_score']}": scored & (_numbers(table["score"]) != primary),
-        "have no p-value though scored, or one though not": _there(table["p_value"])
-        != (nobody if fingerprint.get("calibration") is None else scored),
-        "have a p-value that is none": _there(table["p_value"]) & ~((p > 0) & (p <= 1)),
-        "are flagged otherwise than their score and the threshold say": _flagged_otherwise(record, table, scored),
-        "name another bundle or threshold": ~_is(table["bundle_id"], fingerprint.get("bundle"))
-        | ~_is(table["threshold_id"], fingerprint.get("threshold")),
     }
-    ids = table["image_id"].to_numpy()
-    return [
-        f"{int(wrong.sum())} row(s) {sentence}, the first is the image {ids[np.flatnonzero(wrong)[0]]}."
-        for sentence, wrong in checks.items()
-        if wrong.any()
-    ]
+    nobody = np.zeros(len(scored), dtype=bool)
+    bundle = Assigned("", "", "", (), None, None) if assigned is None else assigned
+    cut, p = bundle.threshold, _numbers(table["p_value"])
+    missing = [name for name in all_scores if name not in bundle.scores]
+    primary = _numbers(table[bundle.primary_score]) if assigned is not None else _numbers(table["score"])
+    return checks | {
+        "have no score though scored, or one though not": _any_differs(table, [*bundle.scores, "score"], scored),
+        "have a score that their bundle does not measure": _any_differs(table, missing, nobody) if missing else nobody,
+        f"have a score that is not their {bundle.primary_score}": scored & (_numbers(table["score"]) != primary),
+        "have no p-value though scored, or one though not": _there(table["p_value"])
+        != (nobody if bundle.calibration is None else scored),
+        "have a p-value that is none": _there(table["p_value"]) & ~((p > 0) & (p <= 1)),
+        "are flagged otherwise than their score and the threshold say": _flagged_otherwise(cut, table, scored),
+        "name another bundle or threshold": ~_is(table["bundle_id"], bundle.bundle_id or None)
+        | ~_is(table["threshold_id"], None if cut is None else cut.id),
+    }
 
 
 def _numbers(values: pa.ChunkedArray) -> NDArray[Any]:
@@ -263,14 +292,13 @@ def _any(kinds: Iterable[Flags]) -> Flags:
     return found
 
 
-def _flagged_otherwise(record: Mapping[str, Any], table: pa.Table, scored: Flags) -> Flags:
+def _flagged_otherwise(cut: Threshold | None, table: pa.Table, scored: Flags) -> Flags:
     """Strictly above the cut, both float32, where scored; null elsewhere, and everywhere without a threshold."""
     there = _there(table["is_anomaly"])
-    if record["threshold"] is None:
+    if cut is None:
         return there
     flags = np.asarray(pc.fill_null(table["is_anomaly"], False).to_numpy(), dtype=bool)
-    expected = flag(_numbers(table["score"]), Threshold.from_dict(record["threshold"]))
-    wrong: Flags = (there != scored) | (scored & (flags != expected))
+    wrong: Flags = (there != scored) | (scored & (flags != flag(_numbers(table["score"]), cut)))
     return wrong
 
 

@@ -46,10 +46,11 @@ class CustomNetwork(nn.Module):
             self._refuse("latent", found.latent, (len(images), *tuple(getattr(found.latent, "shape", ()))[1:2]))
         if found.divergence is not None:
             self._refuse("divergence", found.divergence, (len(images),))
-        for one in found.features:
-            self._refuse("features", one, (len(images), *tuple(getattr(one, "shape", (0, 0)))[1:4], *"???")[:4])
+        features = found.features if isinstance(found.features, tuple) else (found.features,)
+        for one in features:
+            self._refuse("features", one, (len(images), *(*tuple(getattr(one, "shape", ()))[1:4], 1, 1, 1)[:3]))
         latent, divergence = (None if value is None else value.float() for value in (found.latent, found.divergence))
-        return Reconstructed(found.pictures.float(), latent, divergence, tuple(found.features))
+        return Reconstructed(found.pictures.float(), latent, divergence, features)
 
     def _refuse(self, what: str, value: object, shape: tuple[int, ...]) -> None:
         if isinstance(value, Tensor) and value.is_floating_point() and tuple(value.shape) == shape:
@@ -130,7 +131,8 @@ def _try(network: CustomNetwork, sizes: Mapping[str, Any]) -> None:
     except Exception as error:  # their forward, likewise
         raise BundleError(f"the network {network.name} fails on {list(images.shape)}: {_told(error)}.") from error
     network.train()
-    for what, value in [*zip(made._fields, made[:3], strict=False), *(("features", one) for one in made.features)]:
+    given = [*zip(made._fields[:3], made[:3], strict=True), *(("features", one) for one in made.features)]
+    for what, value in given:
         if value is not None and not value.isfinite().all():
             raise BundleError(f"the network {network.name} gives values that are not finite as its {what}, untrained.")
     for key, value in network.network.state_dict().items():

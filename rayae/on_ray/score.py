@@ -17,7 +17,7 @@ from ray.exceptions import RayError
 from ray.util.annotations import RayDeprecationWarning
 
 from rayae import decoded
-from rayae.bundle import Bundle
+from rayae.bundle_set import open_model
 from rayae.decoded import pixel_bytes
 from rayae.errors import ClusterError, RayaeError
 from rayae.manifest import Chunk
@@ -204,7 +204,7 @@ def _held(plan: ScoringPlan, chunks: list[Chunk], workers: Workers, decoders: in
     By itself Ray Data decodes ahead until half of the store is full, however large that is.
     """
     most = max(chunk.rows for chunk in chunks)
-    chunk_bytes = pixel_bytes(most, Bundle.open(plan.bundle).preprocess) + most * TOLD_OF_AN_IMAGE
+    chunk_bytes = pixel_bytes(most, open_model(plan.bundle).preprocess) + most * TOLD_OF_AN_IMAGE
     return ExecutionResources.for_limits(
         object_store_memory=chunk_bytes * (CHUNKS_A_DECODER * decoders + CHUNKS_A_WORKER * workers.count)
     )

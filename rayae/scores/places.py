@@ -152,7 +152,7 @@ def _whitening(scatter: Tensor, count: float) -> Tensor:
     numbers = scatter.shape[1]
     pooled = scatter.mean(0)
     level = pooled.diagonal().mean()
-    if not bool(torch.isfinite(scatter).all()) or not float(level) > 0:
+    if not bool(torch.isfinite(scatter).all() & (level > 0)):
         raise DataError("The features are the same in all pictures, or are no numbers; train anew, or longer.")
     share = numbers / (numbers + count)
     floor = FLOOR_SHARE * level * torch.eye(numbers, dtype=scatter.dtype, device=scatter.device)

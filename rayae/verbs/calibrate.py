@@ -1,8 +1,12 @@
-"""`rayae calibrate`: scores of held-out normal images, and the threshold that follows from them, into the bundle."""
+"""`rayae calibrate`: scores of held-out normal images, and the threshold that follows from them, into the bundle.
+
+With a set of bundles each is calibrated on the images of its value.
+"""
 
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +16,7 @@ from numpy.typing import NDArray
 from rayae import bundle as bundles
 from rayae import storage
 from rayae.bundle import Bundle, Choice
+from rayae.bundle_set import BundleSet
 from rayae.errors import ConfigError, DataError
 from rayae.labels import labelled_images
 from rayae.loader import digest_of, images_of
@@ -25,6 +30,7 @@ from rayae.settings import CalibrateSettings, CalibrationSettings, RuleSettings,
 from rayae.statistics import area_under
 from rayae.terminal import say
 from rayae.threshold import Threshold, conformal, conformal_needs, fixed
+from rayae.verbs.calibrate_products import calibrate_each, refuse_one_cut
 from rayae.verbs.index import selected
 from rayae.verbs.score import complete, failure_budget, fingerprint, opened, plan_run, reader_of
 
@@ -37,15 +43,26 @@ def calibrate(settings: CalibrateSettings) -> None:
     """Score the normal images of `images=`, none of which the model was trained on, and choose the cut by `rule=`."""
     refuse_rule(settings)
     failure_budget(settings)
-    bundle = opened(settings.bundle)
+    model = opened(settings.bundle)
+    if isinstance(model, BundleSet):
+        refuse_one_cut(model, settings)
     if settings.images is None:
         if settings.rule == "conformal":
             raise ConfigError("rule=conformal needs images=, held-out normal images that the model was not trained on.")
-        _commit(bundle, bundle.calibration_table(), settings)
+        for bundle in model.bundles.values() if isinstance(model, BundleSet) else [model]:
+            _commit(bundle, bundle.calibration_table(), settings)
         return
     table, notes = labelled_images(settings.images, settings.labels, selected(settings.select))
     for note in notes:
         say(note)
+    if isinstance(model, BundleSet):
+        calibrate_each(model, table, partial(_calibrate, settings))
+    else:
+        _calibrate(settings, model, table)
+
+
+def _calibrate(settings: CalibrateSettings, bundle: Bundle, table: pa.Table) -> Bundle:
+    """The bundle, calibrated on the normal images among these."""
     images, defects = normal_images(table), table.filter(pa.array(map(is_defect, table["label"].to_pylist())))
     if images["split"].null_count < images.num_rows:
         images = images.filter(pc.equal(images["split"], "calibration"))
@@ -53,7 +70,7 @@ def calibrate(settings: CalibrateSettings) -> None:
         defects = calibration_defects(table)
     refuse_few(images.num_rows, settings)
     refuse_trained(bundle, images, reader_of(settings))
-    calibrate_on(bundle, images, settings, defects)
+    return calibrate_on(bundle, images, settings, defects)
 
 
 def calibrate_on(bundle: Bundle, images: pa.Table, settings: CalibrationSettings, defects: pa.Table) -> Bundle:

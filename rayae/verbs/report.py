@@ -8,11 +8,12 @@ import pyarrow as pa
 from rayae import storage
 from rayae.archives import page_of
 from rayae.bundle import Bundle
+from rayae.bundle_set import open_assigned
 from rayae.errors import ConfigError, RayaeError
 from rayae.loader import WHERE
 from rayae.pictures import small, small_peaks
 from rayae.reader import Image, Reader
-from rayae.report import COLUMNS, WorstPicture, compose, render
+from rayae.report import COLUMNS, WorstPicture, compose, products_table, render
 from rayae.run import REPORT, Run
 from rayae.settings import ReportSettings
 from rayae.terminal import say, warn
@@ -27,8 +28,13 @@ def report(settings: ReportSettings) -> None:
     out = storage.absolute(settings.out or storage.join(run.uri, REPORT))
     if not out.lower().endswith((".html", ".htm")):
         raise ConfigError(f"out={settings.out}: a report is an HTML page; give it a name that ends in .html.")
-    results = run.results(COLUMNS)
-    bundle, notes = bundle_of(run)
+    column = run.assignment.column
+    results = run.results([*COLUMNS, *([] if column is None else [column])])
+    if column is None:
+        bundle, notes = bundle_of(run)
+        shown = pictures(run, bundle, highest(results, settings.worst))
+    else:
+        shown, notes = pictures_of_products(run, highest_of_each(run, results, settings.worst)), []
     for note in notes:
         warn(note)
     page = compose(
@@ -40,7 +46,8 @@ def report(settings: ReportSettings) -> None:
         threshold=run.threshold,
         calibration=run.calibration,
         evaluation=run.evaluation(),
-        pictures=pictures(run, bundle, highest(results, settings.worst)),
+        products=products_table(run, results),
+        pictures=shown,
         notes=notes,
     )
     storage.write_text(out, render(page))
@@ -52,6 +59,35 @@ def highest(results: pa.Table, count: int) -> pa.Table:
     scores = results["score"].to_numpy(zero_copy_only=False)
     scored = np.flatnonzero(np.isfinite(scores))
     return results.take(scored[np.argsort(-scores[scored], kind="stable")[:count]])
+
+
+def highest_of_each(run: Run, results: pa.Table, count: int) -> pa.Table:
+    """The rows with the highest scores of their bundle: the highest of each, then the second of each, and so on.
+
+    Scores of different bundles are not on one scale, so no product can push the others from the page.
+    """
+    parts = run.assignment.parts(results)
+    tables = [highest(results.take(rows), count) for value, rows in parts if value is not None]
+    ranks = np.concatenate([np.empty(0, np.int64), *(np.arange(table.num_rows) for table in tables)])
+    return pa.concat_tables([results.slice(0, 0), *tables]).take(np.argsort(ranks, kind="stable")[:count])
+
+
+def pictures_of_products(run: Run, worst: pa.Table) -> list[WorstPicture]:
+    """As `pictures`, each by the bundle of its value; one that cannot be had costs the pictures of its own rows."""
+    places = dict[int, WorstPicture]()
+    for value, rows in run.assignment.parts(worst):
+        if value is None:
+            continue
+        try:
+            bundle = open_assigned(run.bundle_uri, run.assignment.bundles[value], run.uri)
+        except RayaeError as error:
+            own = [(row["image_id"], row["uri"]) for row in worst.take(rows).to_pylist()]
+            reason = f"It could not be reconstructed: {error}"
+            found = [WorstPicture(image_id, uri, reason=reason) for image_id, uri in own]
+        else:
+            found = pictures(run, bundle, worst.take(rows))
+        places |= dict(zip(rows.tolist(), found, strict=True))
+    return [places[row] for row in sorted(places)]
 
 
 def bundle_of(run: Run) -> tuple[Bundle | None, list[str]]:

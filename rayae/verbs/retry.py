@@ -10,7 +10,7 @@ from typing import Any
 
 from rayae import storage
 from rayae.access import Access
-from rayae.bundle import Bundle
+from rayae.bundle_set import Model
 from rayae.errors import ConfigError, RunError
 from rayae.lease import Lease, held
 from rayae.results import ChunkSummary, Status
@@ -31,6 +31,12 @@ def retry(settings: RetrySettings) -> None:
             f"{run.uri} is compacted, so it has no chunk files that could be written anew. Write the column `uri` of "
             "the rows that failed into a list (a .txt, a line an image), and score that with `images=` into a new "
             "`out=`; next time retry before you compact."
+        )
+    if Status.NO_BUNDLE in statuses:
+        raise RunError(
+            f"{run.uri} was planned without a bundle for its images that are `no_bundle`, and goes on as it was "
+            "planned: train bundles for them, write their `uri` and the column into a list, and score that into a new "
+            "`out=`."
         )
     refuse_forgotten_grant(settings, run)
     settings = inherited(settings, run)
@@ -73,7 +79,7 @@ def _count(summary: ChunkSummary, statuses: Sequence[str]) -> int:
     return sum(summary.by_status.get(status, 0) for status in statuses)
 
 
-def _retry(run: Run, bundle: Bundle, settings: RetrySettings, statuses: Sequence[str], lease: Lease) -> None:
+def _retry(run: Run, bundle: Model, settings: RetrySettings, statuses: Sequence[str], lease: Lease) -> None:
     before = _with_status(run.summaries(), statuses)  # once more: another process may have mended some meanwhile
     speed: dict[str, float] = NOTHING_DONE
     if before:

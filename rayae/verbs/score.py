@@ -12,11 +12,13 @@ from pydantic import ValidationError
 
 from rayae import results, storage
 from rayae.access import Access
-from rayae.bundle import Bundle
+from rayae.assignment import refuse_column
+from rayae.bundle_set import BundleSet, Model, assignment_of, open_model
 from rayae.comparison import changes
 from rayae.decoded import refuse_large_chunks
 from rayae.errors import ConfigError, RunError, TooManyFailures
 from rayae.filelist import RESULTS
+from rayae.labels import LabelledStream
 from rayae.lease import LEASE, Lease, held
 from rayae.manifest import Chunk
 from rayae.reader import Reader
@@ -28,6 +30,7 @@ from rayae.scoring import FailureBudget, ScoringPlan, follow, score_inline, why_
 from rayae.settings import RunnerSettings, ScoreSettings, moment
 from rayae.terminal import say, show_table, warn
 from rayae.verbs.index import listed, write_listed
+from rayae.verbs.unassigned import tell_unassigned
 
 LEFT_TO_DECODERS = 0.5
 """Share of the CPUs that scoring leaves to decoding when nobody says: on GPUs the workers take fewer anyway."""
@@ -46,13 +49,22 @@ def score(settings: ScoreSettings) -> None:
         settings = _inherited(settings, run)
         Access(**settings.storage.model_dump()).apply()
         bundle = opened(settings.bundle or run.bundle_uri)
+        if settings.bundle is None and isinstance(bundle, BundleSet):  # bundles that came later are none of the plan's
+            bundle = bundle.limited(run.assignment.bundles)
         _refuse_other_plan(run, bundle, settings)
     else:
         run, bundle = _start(settings, out)
-    if run.threshold is None:
-        warn(f"the bundle {bundle.uri} has no threshold: `is_anomaly` will be null; `rayae calibrate` chooses one.")
+    _warn_of_no_threshold(run, bundle)
     statistics = complete(run, bundle, settings, settings.micro_batch)
     _show(run, statistics, settings)
+
+
+def _warn_of_no_threshold(run: Run, bundle: Model) -> None:
+    without = sum(one.threshold is None for one in run.assignment.bundles.values())
+    if not without:
+        return
+    which = f"the bundle {bundle.uri} has" if run.assignment.column is None else f"{without:,} bundles of the set have"
+    warn(f"{which} no threshold: `is_anomaly` will be null; `rayae calibrate` chooses one.")
 
 
 def failure_budget(settings: RunnerSettings, min_sample: int | None = None) -> FailureBudget:
@@ -61,15 +73,16 @@ def failure_budget(settings: RunnerSettings, min_sample: int | None = None) -> F
     return FailureBudget(settings.max_failed_fraction, settings.max_failed_by_status, sample)
 
 
-def opened(uri: str) -> Bundle:
-    """A bundle whose model can be loaded: this is told by the driver, before a GPU is asked for."""
-    bundle = Bundle.open(uri)
-    refuse_unloadable(bundle)
-    return bundle
+def opened(uri: str) -> Model:
+    """A bundle, or a set of them, whose models can be loaded: the driver tells of it, before a GPU is asked for."""
+    model = open_model(uri)
+    for bundle in model.bundles.values() if isinstance(model, BundleSet) else [model]:
+        refuse_unloadable(bundle)
+    return model
 
 
 def complete(
-    run: Run, bundle: Bundle, settings: RunnerSettings, micro_batch: int | None = None, what: str = "score"
+    run: Run, bundle: Model, settings: RunnerSettings, micro_batch: int | None = None, what: str = "score"
 ) -> Mapping[str, Any]:
     """Do the chunks that are left of a run, and return the statistics of the whole; `what` names it for people."""
     found = _statistics_of_finished(run)
@@ -91,7 +104,7 @@ def _statistics_of_finished(run: Run) -> Mapping[str, Any] | None:
 
 
 def _do_the_rest(
-    run: Run, bundle: Bundle, settings: RunnerSettings, micro_batch: int | None, what: str, lease: Lease
+    run: Run, bundle: Model, settings: RunnerSettings, micro_batch: int | None, what: str, lease: Lease
 ) -> Mapping[str, Any]:
     left = run.chunks_left()
     rows = sum(chunk.rows for chunk in left)
@@ -109,7 +122,7 @@ def _do_the_rest(
     return found
 
 
-def scoring_plan(run: Run, bundle: Bundle, settings: RunnerSettings, micro_batch: int | None) -> ScoringPlan:
+def scoring_plan(run: Run, bundle: Model, settings: RunnerSettings, micro_batch: int | None) -> ScoringPlan:
     """What the workers are told."""
     return ScoringPlan(
         run=run.uri,
@@ -133,7 +146,7 @@ def summaries_of(plan: ScoringPlan, run: Run, left: list[Chunk], settings: Runne
 
     asked, is_apart = settings.resources, settings.placement == "apart"
     if is_apart:
-        refuse_large_chunks(max(chunk.rows for chunk in left), Bundle.open(plan.bundle).preprocess)
+        refuse_large_chunks(max(chunk.rows for chunk in left), open_model(plan.bundle).preprocess)
     decoders = (asked.decoders or 1) if is_apart else 0
     connect(math.ceil((settings.workers or 1) * asked.cpus_per_worker) + decoders)
     workers = plan_workers(settings.workers, asked.cpus_per_worker, asked.gpus_per_worker, LEFT_TO_DECODERS * is_apart)
@@ -167,8 +180,9 @@ def decode_threads(settings: RunnerSettings) -> int:
     return math.ceil(settings.resources.cpus_per_worker) + 2
 
 
-def plan_run(uri: str, bundle: Bundle, firsts: list[int], found: Mapping[str, Any], about: Mapping[str, Any]) -> Run:
+def plan_run(uri: str, bundle: Model, firsts: list[int], found: Mapping[str, Any], about: Mapping[str, Any]) -> Run:
     """Write the record of a new run, with the fingerprint `found`, over a manifest that lies in its directory."""
+    assignment = assignment_of(bundle)
     record = {
         **about,
         "bundle": bundle.uri,
@@ -176,34 +190,36 @@ def plan_run(uri: str, bundle: Bundle, firsts: list[int], found: Mapping[str, An
         "chunks": firsts,
         "fingerprint": found,
         "fingerprint_hash": short_hash(found),
-        "scores": list(bundle.scores),
-        "primary_score": bundle.primary_score,
-        "threshold": None if bundle.threshold is None else bundle.threshold.to_dict(),
+        "scores": list(assignment.scores),
+        "primary_score": assignment.primary_score,
+        "threshold": None if assignment.threshold is None else assignment.threshold.to_dict(),
+        **({} if assignment.column is None else {"products": assignment.to_dict()}),
     }
     return Run.create(uri, record, bundle.calibration)
 
 
 def fingerprint(
-    content_hash: str, rows: int, bundle: Bundle, firsts: list[int], settings: RunnerSettings
+    content_hash: str, rows: int, bundle: Model, firsts: list[int], settings: RunnerSettings
 ) -> dict[str, Any]:
     """What decides the rows of a run: two runs that agree on it have the same rows."""
-    threshold = bundle.threshold
+    assignment = assignment_of(bundle)
     return {
         "schema_version": results.SCHEMA_VERSION,
         "manifest": content_hash,
         "images": rows,
         "chunks": f"{len(firsts)} ({short_hash(firsts)})",
-        "bundle": bundle.bundle_id,
+        "bundle": assignment.bundle_id,
+        **({} if assignment.column is None else {"per_group": assignment.column}),
         "preprocess": bundle.preprocess.hash()[:12],
         "precision": bundle.precision,
-        "primary_score": bundle.primary_score,
-        "calibration": bundle.record["calibration"],
-        "threshold": None if threshold is None else threshold.id,
+        "primary_score": assignment.primary_score,
+        "calibration": assignment.calibration,
+        "threshold": assignment.threshold_id,
         "max_bytes": settings.reader.max_bytes,
     }
 
 
-def _start(settings: ScoreSettings, out: str) -> tuple[Run, Bundle]:
+def _start(settings: ScoreSettings, out: str) -> tuple[Run, Model]:
     missing = [name for name in ("images", "bundle") if getattr(settings, name) is None]
     if missing or settings.images is None or settings.bundle is None:
         needed = " and ".join(f"{name}=" for name in missing)
@@ -212,17 +228,28 @@ def _start(settings: ScoreSettings, out: str) -> tuple[Run, Bundle]:
     others = [name for name in storage.list_names(out) if name not in OF_NO_RUN_YET]
     if others:
         raise ConfigError(f"out={out} is no run and holds other files ({others[0]}); give the run a folder of its own.")
-    images = listed(settings, bundle.scores)  # what is asked wrongly is told before anything is written
+    images = _listed(settings, bundle)  # what is asked wrongly is told before anything is written
     with held(out):
         if Run.exists(out):
             raise RunError(f"another process has begun a run in {out} meanwhile; run the same command again.")
         manifest = write_listed(images, storage.join(out, MANIFEST))
         for note in images.notes:
             say(note)
+        if isinstance(bundle, BundleSet):
+            tell_unassigned(manifest, assignment_of(bundle), failure_budget(settings))
         firsts = [chunk.first for chunk in manifest.plan_chunks(settings.chunk_images)]
         found = fingerprint(manifest.content_hash, manifest.rows, bundle, firsts, settings)
         about = {"images": _absolute(settings.images), "settings": settings.model_dump()}
         return plan_run(out, bundle, firsts, found, kept(about)), bundle
+
+
+def _listed(settings: ScoreSettings, bundle: Model) -> LabelledStream:
+    """The images that are asked for; ConfigError when they lack the column that bundles are chosen by."""
+    assignment = assignment_of(bundle)
+    images = listed(settings, assignment.scores)
+    if assignment.column is not None:
+        refuse_column(assignment.column, images.schema.names)
+    return images
 
 
 def _absolute(images: str | list[str]) -> str | list[str]:
@@ -281,13 +308,13 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     }
 
 
-def _refuse_other_plan(run: Run, bundle: Bundle, settings: ScoreSettings) -> None:
+def _refuse_other_plan(run: Run, bundle: Model, settings: ScoreSettings) -> None:
     """RunError when what is asked now, as far as it is asked, is not what the run was planned for."""
     in_words: list[str] = []
     content, rows, firsts = run.fingerprint["manifest"], run.rows, list(run.record["chunks"])
     if settings.images is not None:
         with tempfile.TemporaryDirectory(prefix="rayae-") as folder:
-            now = write_listed(listed(settings, bundle.scores), storage.join(folder, MANIFEST))
+            now = write_listed(_listed(settings, bundle), storage.join(folder, MANIFEST))
             content, rows = now.content_hash, now.rows
             if content != run.fingerprint["manifest"]:
                 in_words = [*changes(run.manifest, now), "(`rayae index out=... --update` writes what is new apart)"]

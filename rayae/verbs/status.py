@@ -44,7 +44,7 @@ class State:
 
     def line(self) -> str:
         """The whole in one line."""
-        flags = f"{self.summary.flagged:,} flagged" if self.run.threshold is not None else ""
+        flags = f"{self.summary.flagged:,} flagged" if self.run.has_threshold else ""
         failed = f"{self.summary.failed:,} failed"
         driver = "" if self.is_driven else f"driver: {self.driver}"
         return ", ".join(filter(None, [self.reached(), self.speed(), flags, failed, driver]))
@@ -75,7 +75,7 @@ class State:
             "chunks_done": self.chunks_done,
             "by_status": self.summary.by_status,
             "failed": self.summary.failed,
-            "flagged": self.summary.flagged if self.run.threshold is not None else None,
+            "flagged": self.summary.flagged if self.run.has_threshold else None,
             "per_second": None if left is None or self.images_per_second is None else round(self.images_per_second, 3),
             "eta_s": None if left is None else round(left, 1),
             "is_driven": self.is_driven,
@@ -115,7 +115,7 @@ def status(settings: StatusSettings) -> None:
     counts = sorted(done.by_status.items(), key=lambda item: -item[1])
     rows = [(name, f"{count:,}", f"{count / done.images:.2%}") for name, count in counts]
     show_table(state.reached(), ("status", "images", "share"), rows)
-    if run.threshold is not None:
+    if run.has_threshold:
         say(f"flagged as anomalies: {done.flagged:,}")
     if state.speed():
         say(f"speed: {state.speed()}")

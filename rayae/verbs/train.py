@@ -1,9 +1,10 @@
-"""`rayae train`: normal images become a bundle that can score at once."""
+"""`rayae train`: normal images become a bundle that can score at once, or one for each value of a column."""
 
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from rayae import __version__, storage
 from rayae import bundle as bundles
 from rayae.bundle import Bundle, Choice
+from rayae.bundle_set import read_index, refuse_other_pixels, refuse_other_set
 from rayae.detector import score_names
 from rayae.epochs import Progress
 from rayae.errors import DataError, RunError, TrainingError
@@ -35,6 +37,7 @@ from rayae.verbs.score import failure_budget
 from rayae.verbs.train_fit import CHECKPOINT, Fitted, Job, fitted
 from rayae.verbs.train_pictures import Material
 from rayae.verbs.train_plan import refuse_primary, training_plan
+from rayae.verbs.train_products import train_each
 from rayae.verdicts import Figures, Twins, Variety, Verdict, judge
 
 Region = NDArray[np.uint8] | None
@@ -43,12 +46,29 @@ PLAN = "plan.json"
 
 
 def train(settings: TrainSettings) -> None:
-    """Train on the normal images of `images=`, write the bundle `out=`, and calibrate it on images kept out."""
+    """Train on the normal images of `images=`, write the bundle `out=`, and calibrate it on images kept out.
+
+    With `per_group` a bundle for each value of a column, in a set of bundles at `out=`.
+    """
     refuse_rule(settings)
     refuse_primary(settings)
     failure_budget(settings)
     out = storage.absolute(settings.out)
-    material = _material(settings)
+    refuse_other_set(out, settings.per_group, read_index(out))
+    table, notes = labelled_images(settings.images, settings.labels, selected(settings.select))
+    for note in notes:
+        say(note)
+    if settings.per_group is None:
+        bundle = _trained(settings, out, _material(settings, table))
+        say(f"bundle: {bundle.uri} (id {bundle.bundle_id})")
+        return
+    refuse_other_pixels(out, Preprocess(**settings.preprocess.model_dump()))
+    prepare, train_one = partial(_material, settings), partial(_trained, settings)
+    train_each(table, settings.per_group, out, prepare, train_one)
+
+
+def _trained(settings: TrainSettings, out: str, material: Material) -> Bundle:
+    """The bundle that these images give, trained and calibrated as far as it is not yet."""
     preprocess = Preprocess(**settings.preprocess.model_dump())
     plan = training_plan(settings, preprocess)
     region = read_region(settings.region, preprocess)
@@ -61,13 +81,10 @@ def train(settings: TrainSettings) -> None:
         bundle = _write(out, job, fitted(job), asked)
     if bundle.record["threshold"] is None and settings.rule != "none":
         bundle = calibrate_on(bundle, material.of("calibration"), settings.for_scoring(), material.defects)
-    say(f"bundle: {bundle.uri} (id {bundle.bundle_id})")
+    return bundle
 
 
-def _material(settings: TrainSettings) -> Material:
-    table, notes = labelled_images(settings.images, settings.labels, selected(settings.select))
-    for note in notes:
-        say(note)
+def _material(settings: TrainSettings, table: pa.Table) -> Material:
     images, defects = normal_images(table), calibration_defects(table)
     sides = assign_sides(images, settings.calibration_fraction, settings.validation_fraction, settings.seed)
     counts = Counter(str(side) for side in sides if side is not None)
@@ -139,7 +156,10 @@ def _refuse_other(out: str, was: Mapping[str, Any], asked: Mapping[str, Any]) ->
     lines = differences(was, asked)
     if lines:
         found = "\n".join(f"  {line}" for line in lines)
-        raise RunError(f"{out} holds a training of another plan:\n{found}\nGive the new plan a new `out=`.")
+        raise RunError(
+            f"{out} holds a training of another plan:\n{found}\n"
+            "Give the new plan a new `out=`, or remove that folder to train anew."
+        )
 
 
 def _write(out: str, job: Job, found: Fitted, asked: Mapping[str, Any]) -> Bundle:

@@ -14,6 +14,7 @@ from rayae.errors import BundleError, ConfigError
 from rayae.networks import weights
 from rayae.networks.custom import CustomNetwork
 from rayae.pixels import as_images
+from rayae.score_names import SCORE_NAMES
 from rayae.scores import (
     COMBINED,
     COMPONENT_SCORES,
@@ -21,6 +22,7 @@ from rayae.scores import (
     LATENT_SCORES,
     NEAREST_SCORES,
     PICTURE_SCORES,
+    PLACE_SCORES,
     Gaussian,
     Region,
     Standard,
@@ -31,10 +33,13 @@ from tests.unit.small_things import DETECTOR, NETWORK, SIDE, pictures
 CPU = torch.device("cpu")
 HEAD = {"channels": 1, "base_width": 8}
 STANDARD = {"names": ["mse", "ssim_worst1"], "centre": [-6.0, -3.0], "spread": [0.5, 0.25], "is_log": [True, True]}
+PLACES = {"features": 96, "rows": 8, "columns": 8}
+"""Of a network of base width 8: 16 and 32 features, and thrice 16 of the head."""
 WHOLE = {
     "task": "repair",
     "head": HEAD,
     "latent": 4,
+    "places": PLACES,
     "components": 3,
     "nearest": 5,
     "region": True,
@@ -75,10 +80,11 @@ def refusal(network, spec):
         (DETECTOR, PICTURE_SCORES),
         (DETECTOR | {"task": "repair", "head": HEAD}, (*PICTURE_SCORES, *HEAD_SCORES)),
         (DETECTOR | {"latent": 4}, (*PICTURE_SCORES, *LATENT_SCORES)),
+        (DETECTOR | {"places": PLACES | {"features": 48}}, (*PICTURE_SCORES, *PLACE_SCORES)),
         (DETECTOR | {"components": 3}, (*PICTURE_SCORES, *COMPONENT_SCORES)),
         (DETECTOR | {"nearest": 3}, (*PICTURE_SCORES, *NEAREST_SCORES)),
         (DETECTOR | {"standard": STANDARD}, (*PICTURE_SCORES, COMBINED)),
-        (WHOLE, (*PICTURE_SCORES, *HEAD_SCORES, *LATENT_SCORES, *COMPONENT_SCORES, *NEAREST_SCORES, COMBINED)),
+        (WHOLE, SCORE_NAMES),
     ],
 )
 def test_it_measures_the_scores_that_its_parts_allow(spec, names):

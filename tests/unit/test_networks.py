@@ -41,7 +41,14 @@ def test_a_network_gives_pictures_of_the_shape_it_takes(kind, training, channels
     assert made.pictures.shape == (2, channels, height, width)
     assert made.latent.shape == (2, LATENTS[kind])
     assert (None if made.divergence is None else made.divergence.shape) == ((2,) if kind == "variational" else None)
-    assert {value.dtype for value in made if value is not None} == {torch.float32}
+    assert {value.dtype for value in made[:3] if value is not None} == {torch.float32}
+
+
+@EVERY_KIND
+def test_features_are_maps_at_a_quarter_and_an_eighth_of_the_size(kind):
+    features = seeded(kind, height=48, width=32)(torch.rand(2, 1, 48, 32)).features
+    sizes = [] if kind == "linear" else [(2, 12, 8), (2, 6, 4)]
+    assert [(len(one), *one.shape[2:]) for one in features] == sizes
 
 
 @EVERY_KIND
@@ -54,7 +61,7 @@ def test_under_bf16_all_that_is_given_is_float32_and_near_to_what_float32_gives(
     torch.manual_seed(1)
     with torch.autocast("cpu", torch.bfloat16):
         made = network(images)
-    assert {value.dtype for value in made if value is not None} == {torch.float32}
+    assert {value.dtype for value in made[:3] if value is not None} == {torch.float32}
     torch.testing.assert_close(made.pictures, exact.pictures, atol=0.05, rtol=0)
 
 
@@ -106,7 +113,7 @@ def test_in_eval_mode_a_picture_is_the_same_again_and_beside_others(kind):
     network, images = seeded(kind).eval(), torch.rand(7, 1, 32, 32)
     with torch.no_grad():
         first, again, alone = network(images), network(images), network(images[3:4])
-    for one, two, three in zip(first, again, alone, strict=True):
+    for one, two, three in zip(*([*made[:3], *made.features] for made in (first, again, alone)), strict=True):
         if one is not None:
             assert torch.equal(one, two)
             torch.testing.assert_close(one[3:4], three, atol=1e-5, rtol=1e-5)
@@ -193,7 +200,7 @@ def test_a_variance_beyond_float32_gives_no_infinite_divergence():
     with torch.no_grad():
         network.encoder[-1].bias[2:] = 1000.0
     made = network(torch.rand(2, 1, 32, 32))
-    assert all(value.isfinite().all() for value in made)
+    assert all(value.isfinite().all() for value in made[:3])
 
 
 @pytest.mark.parametrize(("height", "width", "latent"), [(32, 32, 2), (32, 32, 4), (64, 48, 3)])

@@ -19,8 +19,10 @@ SPEC = {"channels": 1, "base_width": 8}
 def test_a_head_gives_float32_logits_at_half_the_size(channels, height, width, bf16):
     network = head.build({"channels": channels, "base_width": 8})
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        logits = network(torch.rand(2, 3 * channels, height, width))
+        logits, features = network(torch.rand(2, 3 * channels, height, width))
     assert (logits.shape, logits.dtype) == ((2, 1, height // 2, width // 2), torch.float32)
+    sizes = [(16, height // 2**halvings, width // 2**halvings) for halvings in (2, 3, 4)]
+    assert [tuple(one.shape[1:]) for one in features] == sizes
 
 
 def test_it_sees_the_picture_the_reconstruction_and_four_times_how_they_differ():
@@ -33,14 +35,15 @@ def test_it_sees_the_picture_the_reconstruction_and_four_times_how_they_differ()
 
 def test_gradients_reach_every_parameter_and_the_reconstruction():
     network, made = head.build(SPEC), torch.rand(2, 1, 32, 32, requires_grad=True)
-    network(head.compared(torch.rand(2, 1, 32, 32), made)).square().mean().backward()
+    logits, _ = network(head.compared(torch.rand(2, 1, 32, 32), made))
+    logits.square().mean().backward()
     assert all(value.grad.any() for value in network.parameters())
     assert made.grad.any()
 
 
 def test_a_picture_has_the_same_logits_beside_others():
     network, views = head.build(SPEC).eval(), torch.rand(5, 3, 32, 32)
-    torch.testing.assert_close(network(views)[2:3], network(views[2:3]), atol=1e-5, rtol=0)
+    torch.testing.assert_close(network(views)[0][2:3], network(views[2:3])[0], atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(("network", "width"), [(8, 8), (16, 8), (24, 8), (32, 16), (40, 16), (64, 32)])
@@ -80,7 +83,7 @@ def test_it_learns_to_tell_a_defect_that_the_reconstruction_lacks():
     optimizer = torch.optim.AdamW(network.parameters(), 5e-3)
     for _ in range(40):
         optimizer.zero_grad()
-        functional.binary_cross_entropy_with_logits(network(views), wanted).backward()
+        functional.binary_cross_entropy_with_logits(network(views)[0], wanted).backward()
         optimizer.step()
-    found = network(views).amax((1, 2, 3))
+    found = network(views)[0].amax((1, 2, 3))
     assert found[:16].min() > found[16:].max()

@@ -164,7 +164,7 @@ def test_the_columns_that_are_ours_are_neither_carried_nor_free() -> None:
 def test_the_statuses_are_the_closed_list() -> None:
     assert [status.value for status in Status] == (
         "scored missing forbidden throttled timeout empty not_an_image truncated unsupported too_small too_large "
-        "changed decoder_crashed model_error"
+        "changed decoder_crashed model_error no_bundle"
     ).split()
 
 

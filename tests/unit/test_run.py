@@ -12,7 +12,8 @@ import pytest
 from rayae import storage
 from rayae.errors import ConfigError, RunError, StorageError
 from rayae.manifest import Chunk, chunks_at, complete, write_manifest
-from rayae.run import Run, differences, read_chunk, total
+from rayae.result_files import read_chunk
+from rayae.run import Run, differences, total
 from tests.unit.small_runs import create, finish, plan, scored, write_chunk
 
 

@@ -16,6 +16,7 @@ from rayae.scores import (
     LATENT_SCORES,
     NEAREST_SCORES,
     PICTURE_SCORES,
+    PLACE_SCORES,
     SCORE_NAMES,
     Gaussian,
     Region,
@@ -28,6 +29,7 @@ from rayae.scores import (
     structure_errors,
     worst_share,
 )
+from rayae.scores.places import PlaceSums
 
 SHAPE = (48, 64)
 
@@ -192,6 +194,8 @@ def everything(count=5, seed=0):
         "head": torch.randn(count, 1, 16, 24, generator=generator),
         "latent": torch.randn(count, 4, generator=generator),
         "gaussian": Gaussian.fit(latents),
+        "features": (torch.randn(count, 6, 8, 12, generator=generator),),
+        "places": places_of(torch.randn(30, 6, 8, 12, generator=generator)),
         "components": components_of(torch.rand(9, 3, 32, 48, generator=generator)),
         "nearest": nearest_of(torch.rand(7, 3, 32, 48, generator=generator)),
         "standard": Standard(
@@ -199,6 +203,12 @@ def everything(count=5, seed=0):
         ),
     }
     return a, b, given
+
+
+def places_of(features):
+    sums = PlaceSums((features,), 4, 6)
+    sums.add((features,))
+    return sums.fitted()
 
 
 def nearest_of(images):
@@ -220,11 +230,13 @@ def test_there_is_one_float32_a_score_and_picture():
 
 def test_what_would_need_something_that_is_not_given_is_left_out():
     a, b, given = everything()
-    head, latent, gaussian, components, nearest, standard = given.values()
+    head, latent, gaussian, features, places, components, nearest, standard = given.values()
     assert tuple(measure(a, b)) == PICTURE_SCORES
     assert tuple(measure(a, b, head=head)) == (*PICTURE_SCORES, *HEAD_SCORES)
     assert tuple(measure(a, b, latent=latent)) == tuple(measure(a, b, gaussian=gaussian)) == PICTURE_SCORES
     assert tuple(measure(a, b, latent=latent, gaussian=gaussian)) == (*PICTURE_SCORES, *LATENT_SCORES)
+    assert tuple(measure(a, b, features=features)) == tuple(measure(a, b, places=places)) == PICTURE_SCORES
+    assert tuple(measure(a, b, features=features, places=places)) == (*PICTURE_SCORES, *PLACE_SCORES)
     assert tuple(measure(a, b, components=components)) == (*PICTURE_SCORES, *COMPONENT_SCORES)
     assert tuple(measure(a, b, nearest=nearest)) == (*PICTURE_SCORES, *NEAREST_SCORES)
     assert tuple(measure(a, b, head=head, standard=standard)) == (*PICTURE_SCORES, *HEAD_SCORES)
@@ -249,7 +261,8 @@ def test_all_scores_of_a_picture_are_its_own(in_region):
     given["region"] = Region.of(torch.rand(32, 48)) if in_region else None
     together = measure(a, b, **given)
     for row in range(9):
-        one = given | {"head": given["head"][row : row + 1], "latent": given["latent"][row : row + 1]}
+        one = given | {name: given[name][row : row + 1] for name in ("head", "latent")}
+        one["features"] = tuple(maps[row : row + 1] for maps in given["features"])
         for name, value in measure(a[row : row + 1], b[row : row + 1], **one).items():
             assert value.item() == pytest.approx(together[name][row].item(), abs=2e-6), name
 

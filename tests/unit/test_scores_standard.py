@@ -16,6 +16,7 @@ from rayae.score_names import (
     LATENT_SCORES,
     NEAREST_SCORES,
     PICTURE_SCORES,
+    PLACE_SCORES,
     SINGLE_SCORES,
 )
 from rayae.scores import Standard
@@ -47,7 +48,8 @@ def test_errors_of_pictures_are_compared_by_their_logarithms_and_nothing_else():
     standard = Standard.fit({name: random.uniform(1, 2, 50) for name in SINGLE_SCORES}, SINGLE_SCORES)
     is_log = dict(zip(standard.names, standard.is_log, strict=True))
     errors = (*PICTURE_SCORES, *COMPONENT_SCORES)
-    assert is_log == dict.fromkeys(errors, True) | dict.fromkeys((*HEAD_SCORES, *LATENT_SCORES, *NEAREST_SCORES), False)
+    others = (*HEAD_SCORES, *LATENT_SCORES, *PLACE_SCORES, *NEAREST_SCORES)
+    assert is_log == dict.fromkeys(errors, True) | dict.fromkeys(others, False)
 
 
 def test_the_combined_score_is_the_mean_of_the_softened_standardised():

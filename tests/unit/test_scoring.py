@@ -9,13 +9,15 @@ import pytest
 from torch import nn
 
 from rayae import storage
+from rayae.assignment import ALL
 from rayae.bundle import Bundle, calibrated
 from rayae.errors import ConfigError, RunError, TooManyFailures
 from rayae.loader import Loader
 from rayae.manifest import Chunk, write_manifest
 from rayae.reader import Reader
+from rayae.result_files import read_chunk
 from rayae.results import Status
-from rayae.run import IN_HAND, MANIFEST, read_chunk, short_hash
+from rayae.run import IN_HAND, MANIFEST, short_hash
 from rayae.scorer import Scorer
 from rayae.scores import PICTURE_SCORES
 from rayae.scoring import ChunkReader, ChunkScorer, FailureBudget, ScoringPlan, follow, score_inline
@@ -163,7 +165,7 @@ def test_a_chunk_without_a_single_readable_image_is_written(tmp_path, bundle):
 def test_an_image_on_which_the_network_fails_is_a_model_error(run_and_plan):
     run, plan = run_and_plan
     worker = ChunkScorer(plan)
-    network, marked = worker.scorer.detector.network, pictures(10)[1].transpose(2, 0, 1)
+    network, marked = worker.scorers.of(ALL).detector.network, pictures(10)[1].transpose(2, 0, 1)
 
     class FailsOnOne(nn.Module):
         def forward(self, images):
@@ -171,7 +173,7 @@ def test_an_image_on_which_the_network_fails_is_a_model_error(run_and_plan):
                 raise RuntimeError("a bad picture")
             return network(images)
 
-    worker.scorer.detector.network = FailsOnOne()
+    worker.scorers.of(ALL).detector.network = FailsOnOne()
     summary = worker(run.chunks[0])
     assert summary.by_status == {"scored": 2, "model_error": 1, "truncated": 1}
     row = rows_of(run)[1]
@@ -188,7 +190,7 @@ def test_when_the_model_breaks_no_file_is_written_and_no_thread_stays(run_and_pl
         def forward(self, made):
             raise AttributeError
 
-    worker.scorer.detector.network = Bug()
+    worker.scorers.of(ALL).detector.network = Bug()
     with pytest.raises(AttributeError):
         worker(run.chunks[0])
     assert storage.list_names(storage.join(run.uri, "chunks")) == []
@@ -199,8 +201,8 @@ def test_a_run_keeps_its_threshold_when_the_bundle_is_calibrated_anew(run_and_pl
     before = ChunkScorer(plan)
     calibrated(bundle, bundle.calibration_table().slice(0, 5), None)
     after = ChunkScorer(plan)
-    assert after.judge.threshold == before.judge.threshold == run.threshold
-    assert after.judge.calibration.tolist() == before.judge.calibration.tolist()
+    assert after.judges[ALL].threshold == before.judges[ALL].threshold == run.threshold
+    assert after.judges[ALL].calibration.tolist() == before.judges[ALL].calibration.tolist()
 
 
 def test_a_worker_refuses_another_model_than_that_of_the_plan(run_and_plan, bundle):

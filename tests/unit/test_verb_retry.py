@@ -13,8 +13,9 @@ from rayae.cli import main
 from rayae.errors import ConfigError
 from rayae.lease import Limits, held
 from rayae.manifest import Chunk
+from rayae.result_files import read_chunk
 from rayae.results import ChunkSummary, Status
-from rayae.run import Run, read_chunk
+from rayae.run import Run
 from rayae.verbs.retry import failed_statuses
 from tests.conftest import write_pictures
 

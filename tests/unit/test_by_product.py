@@ -1,0 +1,94 @@
+"""Figures of several products side by side, by numbers that can be counted by hand."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from scipy.stats import binomtest
+
+from rayae import evaluation
+from rayae.by_product import ByProduct
+from rayae.results import PIXEL_STATISTICS
+
+NUT = ([1, 2, 3, 4], [2.5, 5, 6], 3.5)
+"""Scores of normal images and of defects, and the cut: AUROC (2 + 4 + 4) / 12."""
+BOLT = ([100, 300], [200, 400], 250)
+"""On another scale: AUROC 3 / 4."""
+
+
+def evaluated(normal, defects, cut):
+    scores = np.array([*normal, *defects], np.float32)
+    count = len(scores)
+    columns = {
+        "uri": [f"{row}.png" for row in range(count)],
+        "label": ["good"] * len(normal) + ["crack"] * len(defects),
+        "group": pa.nulls(count, pa.string()),
+        "status": ["scored"] * count,
+        "size_bytes": [1000] * count,
+        **dict.fromkeys(PIXEL_STATISTICS, np.linspace(0, 1, count, dtype=np.float32)),
+        "score": scores,
+        "mse": scores,
+        "is_anomaly": pa.nulls(count, pa.bool_()) if cut is None else scores > cut,
+    }
+    roles = [None] * count
+    return evaluation.evaluate(pa.table(columns), primary="mse", scores=["mse"], cut=cut, roles=roles, resamples=100)
+
+
+@pytest.fixture
+def both():
+    return ByProduct("product", 0.95, {"bolt": evaluated(*BOLT), "nut": evaluated(*NUT)})
+
+
+def test_the_mean_auroc_counts_each_product_once(both):
+    assert both.areas == {"bolt": pytest.approx(3 / 4), "nut": pytest.approx(10 / 12)}
+    assert both.mean_auroc == pytest.approx((3 / 4 + 10 / 12) / 2)
+
+
+def test_the_floor_of_a_product_is_its_best_trivial_statistic(both):
+    """Their pixel statistics rise from row to row, and the defects are the last rows."""
+    assert both.floors == {"bolt": 1.0, "nut": 1.0}
+
+
+def test_flags_are_counted_over_all_products_at_the_cut_of_each(both):
+    counts = {"recall": (3, 5), "false_positive_rate": (2, 6), "precision": (3, 5)}
+    for name, (hits, trials) in counts.items():
+        found, exact = both.at_cuts[name], binomtest(hits, trials).proportion_ci(0.95, "exact")
+        assert found.value == pytest.approx(hits / trials)
+        assert (found.low, found.high) == (pytest.approx(exact.low), pytest.approx(exact.high))
+
+
+def test_a_product_without_defects_has_no_auroc_and_is_named():
+    found = ByProduct("product", 0.95, {"gear": evaluated([1, 2], [], 1.5), "nut": evaluated(*NUT)})
+    assert found.areas == {"nut": pytest.approx(10 / 12)}
+    assert "1 product(s) have no AUROC: gear." in found.words
+    assert found.at_cuts["false_positive_rate"].value == pytest.approx(2 / 6)
+
+
+def test_without_any_auroc_there_is_no_mean():
+    found = ByProduct("product", 0.95, {"gear": evaluated([1, 2], [], None)})
+    assert found.mean_auroc is None
+    assert found.at_cuts["recall"].value is None
+    assert found.words == ["1 product(s) have no AUROC: gear."]
+
+
+def test_the_words_say_the_mean_the_worst_and_the_best(both):
+    assert both.words[0].startswith("Over 2 products the mean AUROC is 0.792, from 0.750 (bolt) to 0.833 (nut).")
+    assert both.words[1].startswith("The best trivial statistic of each, which needs no model, has a mean AUROC of ")
+    assert both.words[2:] == [
+        "At their cuts 60 % of the defects of all products are flagged.",
+        "At their cuts 33.3 % of the normal images of all products are flagged.",
+    ]
+
+
+def test_the_table_has_a_row_a_product(both):
+    title, columns, rows = both.table()
+    assert title == "By product"
+    assert [dict(zip(columns, row, strict=True))["product"] for row in rows] == ["bolt", "nut"]
+    assert dict(zip(columns, rows[1], strict=True))["AUROC"] == "0.833"
+
+
+def test_the_whole_is_json(both):
+    found = json.loads(json.dumps(both.to_dict(), allow_nan=False))
+    assert list(found["products"]) == ["bolt", "nut"]
+    assert found["mean_auroc"] == both.mean_auroc
