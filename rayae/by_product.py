@@ -33,7 +33,7 @@ class ByProduct:
 
     @property
     def floors(self) -> dict[str, float]:
-        """AUROC of the trivial statistic that ranks best, of the same products: what needs no model at all."""
+        """AUROC of the best of what needs no trained network, of the same products."""
         return {value: floor for value in self.areas if (floor := _floor(self.products[value])) is not None}
 
     @property
@@ -68,7 +68,7 @@ class ByProduct:
             )
         if self.floors:
             floor = sum(self.floors.values()) / len(self.floors)
-            yield f"The best trivial statistic of each, which needs no model, has a mean AUROC of {floor:.3f}."
+            yield f"The best floor of each, which needs no trained network, has a mean AUROC of {floor:.3f}."
         without = [value for value in self.products if value not in areas]
         if without:
             more = " ..." if len(without) > NAMED else ""
@@ -82,7 +82,7 @@ class ByProduct:
     def table(self) -> tuple[str, list[str], list[list[str]]]:
         """Title, columns and rows of text, a row a product."""
         interval = f"{percent(self.confidence)} interval"
-        columns = [self.column, "normal", "defects", "score", "AUROC", interval, "trivial floor"]
+        columns = [self.column, "normal", "defects", "score", "AUROC", interval, "best floor"]
         rows = [[value, *_row(found)] for value, found in self.products.items()]
         return f"By {self.column}", [*columns, "recall", "false positives"], rows
 
@@ -93,7 +93,7 @@ class ByProduct:
             "confidence": self.confidence,
             "words": self.words,
             "mean_auroc": self.mean_auroc,
-            "trivial_floors": self.floors,
+            "floors": self.floors,
             "at_cuts": {name: asdict(found) for name, found in self.at_cuts.items()},
             "products": {value: found.to_dict() for value, found in self.products.items()},
         }
@@ -107,4 +107,4 @@ def _row(found: Evaluation) -> list[str]:
 
 
 def _floor(found: Evaluation) -> float | None:
-    return max((f.auroc.value for f in found.floors.trivial if f.auroc.value is not None), default=None)
+    return max((f.auroc.value for f in found.floors.all if f.auroc.value is not None), default=None)

@@ -10,6 +10,7 @@ from scipy.stats import binomtest
 from rayae import evaluation
 from rayae.by_product import ByProduct
 from rayae.results import PIXEL_STATISTICS
+from rayae.score_names import COMPONENT_SCORES, NEAREST_SCORES
 
 NUT = ([1, 2, 3, 4], [2.5, 5, 6], 3.5)
 """Scores of normal images and of defects, and the cut: AUROC (2 + 4 + 4) / 12."""
@@ -17,7 +18,7 @@ BOLT = ([100, 300], [200, 400], 250)
 """On another scale: AUROC 3 / 4."""
 
 
-def evaluated(normal, defects, cut):
+def evaluated(normal, defects, cut, beside=None):
     scores = np.array([*normal, *defects], np.float32)
     count = len(scores)
     columns = {
@@ -26,7 +27,7 @@ def evaluated(normal, defects, cut):
         "group": pa.nulls(count, pa.string()),
         "status": ["scored"] * count,
         "size_bytes": [1000] * count,
-        **dict.fromkeys(PIXEL_STATISTICS, np.linspace(0, 1, count, dtype=np.float32)),
+        **(beside or dict.fromkeys(PIXEL_STATISTICS, np.linspace(0, 1, count, dtype=np.float32))),
         "score": scores,
         "mse": scores,
         "is_anomaly": pa.nulls(count, pa.bool_()) if cut is None else scores > cut,
@@ -45,9 +46,18 @@ def test_the_mean_auroc_counts_each_product_once(both):
     assert both.mean_auroc == pytest.approx((3 / 4 + 10 / 12) / 2)
 
 
-def test_the_floor_of_a_product_is_its_best_trivial_statistic(both):
+def test_the_floor_of_a_product_is_the_best_of_what_needs_no_trained_network(both):
     """Their pixel statistics rise from row to row, and the defects are the last rows."""
     assert both.floors == {"bolt": 1.0, "nut": 1.0}
+
+
+def test_components_and_the_nearest_image_are_floors_of_a_product_too():
+    names = (*PIXEL_STATISTICS, *COMPONENT_SCORES, *NEAREST_SCORES)
+    level = dict.fromkeys(names, np.ones(4, np.float32))
+    for name in (*COMPONENT_SCORES, *NEAREST_SCORES):
+        beside = level | {name: np.float32([1, 2, 3, 4])}
+        assert ByProduct("product", 0.95, {"bolt": evaluated(*BOLT, beside)}).floors == {"bolt": 1.0}
+    assert ByProduct("product", 0.95, {"bolt": evaluated(*BOLT, level)}).floors == {"bolt": 0.5}
 
 
 def test_flags_are_counted_over_all_products_at_the_cut_of_each(both):
@@ -74,7 +84,7 @@ def test_without_any_auroc_there_is_no_mean():
 
 def test_the_words_say_the_mean_the_worst_and_the_best(both):
     assert both.words[0].startswith("Over 2 products the mean AUROC is 0.792, from 0.750 (bolt) to 0.833 (nut).")
-    assert both.words[1].startswith("The best trivial statistic of each, which needs no model, has a mean AUROC of ")
+    assert both.words[1].startswith("The best floor of each, which needs no trained network, has a mean AUROC of ")
     assert both.words[2:] == [
         "At their cuts 60 % of the defects of all products are flagged.",
         "At their cuts 33.3 % of the normal images of all products are flagged.",
