@@ -75,7 +75,8 @@ class Detector(nn.Module):
         self.register_buffer("region_weights", weights)
 
     def forward(self, images: Tensor) -> Seen:
-        """One pass over float32 pictures in [0, 1]."""
+        """One pass over float32 pictures in [0, 1], of which nothing outside the region is seen."""
+        images = self.masked(images)
         made: networks.Reconstructed = self.network(images)
         logits, features = None, made.features
         if self.head is not None:
@@ -88,7 +89,11 @@ class Detector(nn.Module):
         seen: Seen = self(images)
         if self.task != "inpaint":
             return seen
-        return seen._replace(pictures=inpainted(lambda hidden: self.network(hidden).pictures, images))
+        return seen._replace(pictures=inpainted(lambda hidden: self.network(hidden).pictures, self.masked(images)))
+
+    def masked(self, images: Tensor) -> Tensor:
+        """The pictures with nothing to see outside the region."""
+        return images if self.region is None else self.region.masked(images)
 
     def measure(self, images: Tensor, seen: Seen, names: Collection[str]) -> dict[str, Tensor]:
         """The scores of these names, `[B]` float32 each."""
@@ -120,6 +125,7 @@ class Detector(nn.Module):
         """Limit losses and scores to a region, `[H, W]` uint8: 0 is outside, 255 counts in full."""
         self.region_weights = weights
         self.region = Region.of(weights.float() / 255)
+        self.region.outside  # noqa: B018  # read here, so that a compiled pass finds it
 
     def spec(self) -> dict[str, Any]:
         """That from which `load` makes one that measures the same."""

@@ -134,7 +134,7 @@ class Looking:
         blank = Components(channels, height, width, 0)
         parts = []
         for pixels in in_batches(share, self.batch):
-            parts.append(blank.reduced(self._filled(self._device_pixels(pixels))))
+            parts.append(blank.reduced(self.detector.masked(self._device_pixels(pixels))))
         found = blank.fitted(collective.gathered(torch.cat(parts)))
         return found if len(found.basis) else None
 
@@ -143,7 +143,9 @@ class Looking:
         """Of some of these pictures of each worker."""
         share = pictures[: -(-MOST_IMAGES // collective.count())]
         blank = Nearest.blank(pictures.shape[3], self._device)
-        codes = [blank.coded(self._filled(self._device_pixels(pixels))) for pixels in in_batches(share, self.batch)]
+        codes = [
+            blank.coded(self.detector.masked(self._device_pixels(pixels))) for pixels in in_batches(share, self.batch)
+        ]
         return blank.fitted(collective.gathered(torch.cat(codes)))
 
     @torch.inference_mode()
@@ -173,11 +175,6 @@ class Looking:
             with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
                 seen = self.detector.look(images)
             yield images, seen
-
-    def _filled(self, images: Tensor) -> Tensor:
-        """The pictures without what is outside the region."""
-        region = self.detector.region
-        return images if region is None else region.filled(images, images)[0]
 
     def _device_pixels(self, pictures: NDArray[np.uint8]) -> Tensor:
         return as_images(torch.from_numpy(pictures).to(self._device))

@@ -88,8 +88,7 @@ def measure(
 
     What would need a head, a latent with its Gaussian, features with their places, components, codes of training
     pictures, or a standard that is not given is left out. In a region means are weighted, and the worst are of what is
-    inside; what is outside changes no score of the picture alone. ConfigError when a name is no
-    score's.
+    inside; what is outside changes no score. ConfigError when a name is no score's.
     """
     refuse_unknown(names)
     wanted = {*names} | ({*standard.names} if standard is not None and COMBINED in names else set())
@@ -106,7 +105,7 @@ def measure(
         if components is not None and wanted & {*COMPONENT_SCORES}:
             scores |= _of_components(images, components, region, wanted)
         if nearest is not None and wanted & {*NEAREST_SCORES}:
-            scores["nearest_distance"] = nearest(images if region is None else region.filled(images, images)[0])
+            scores["nearest_distance"] = nearest(images if region is None else region.masked(images))
         if standard is not None and COMBINED in names and {*standard.names} <= {*scores}:
             scores[COMBINED] = standard.combined(scores)
     return {name: scores[name] for name in names if name in scores}
@@ -142,7 +141,7 @@ def _of_components(
     images: Tensor, components: Components, region: Region | None, wanted: set[str]
 ) -> dict[str, Tensor]:
     if region is not None:
-        images, _ = region.filled(images, images)
+        images = region.masked(images)
     small, said = components(images)
     inside = None if region is None else region.resized(*small.shape[-2:])
     pixels = _of_pixels(small - said, inside)

@@ -67,9 +67,17 @@ class Region:
 
         The mean, since any other value would make an edge in both that hides errors beside it from SSIM.
         """
-        inside = images.masked_fill(self.outside, 0)
-        level = (inside * self.weights).sum((2, 3), keepdim=True) / self.weights.sum()
+        level = self._level(images)
         return torch.where(self.outside, level, images), torch.where(self.outside, level, reconstructions)
+
+    def masked(self, images: Tensor) -> Tensor:
+        """The images `[B, C, H, W]` alone, likewise."""
+        return torch.where(self.outside, self._level(images), images)
+
+    def _level(self, images: Tensor) -> Tensor:
+        """The weighted mean inside, `[B, C, 1, 1]`."""
+        inside = images.masked_fill(self.outside, 0) * self.weights
+        return inside.sum((2, 3), keepdim=True) / self.weights.sum()
 
 
 def average(maps: Tensor, region: Region | None) -> Tensor:

@@ -131,6 +131,19 @@ def test_a_region_limits_the_scores_of_pictures_and_head():
     assert (model.measure(given, inside, ["mse_worst1"])["mse_worst1"] > before["mse_worst1"]).all()
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_what_is_outside_the_region_is_not_seen_and_changes_no_score(task):
+    model, given = whole_detector(), images()
+    model.task = task
+    elsewhere = given.clone()
+    elsewhere[:, :, 16:] = 1 - given[:, :, 16:]
+    before = scores_of(model, given)
+    assert all(torch.equal(value, before[name]) for name, value in scores_of(model, elsewhere).items())
+    elsewhere[:, :, 3, 3] = 1 - given[:, :, 3, 3].round()
+    inside = scores_of(model, elsewhere)
+    assert not any(torch.equal(inside[name], before[name]) for name in ("mse", "head_max", "latent_distance"))
+
+
 def test_the_weight_of_a_pixel_of_the_region_is_its_value_over_255():
     model = whole_detector()
     assert torch.equal(model.region.weights, Region.of(torch.from_numpy(CORNER) / 255).weights)
