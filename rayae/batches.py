@@ -12,8 +12,12 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from rayae.errors import PictureLost
+from rayae.errors import PictureLost, StorageError
 from rayae.loader import ROWS_AT_ONCE, WHERE, Loaded, Loader
+from rayae.results import Status
+
+PASSING = (Status.THROTTLED, Status.TIMEOUT)
+"""Why a picture could not be read that may well be read later."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class Streamed:
         """The pictures at these places in batches of `size`, the last one perhaps smaller.
 
         The next images are under way meanwhile, as many as a Loader holds. Raises PictureLost for one that cannot be
-        read.
+        read any more, and StorageError where storage does not give it for now.
         """
         parts = (self.rows.take(order[first : first + ROWS_AT_ONCE]) for first in range(0, len(order), ROWS_AT_ONCE))
         with closing(self.loader.load_all(parts)) as loading:
@@ -60,6 +64,11 @@ class Streamed:
 
     def _pixels(self, loaded: Loaded, place: int) -> NDArray[np.uint8]:
         picture = loaded.picture
+        if picture.status in PASSING:
+            raise StorageError(
+                f"{self.rows['uri'][place].as_py()} cannot be read for this epoch: {picture.error} Run the same "
+                "command again, which goes on from the last epoch."
+            )
         if picture.pixels is None:
             raise PictureLost(
                 f"{self.rows['uri'][place].as_py()} could be read when training began, and now it is "

@@ -60,8 +60,8 @@ class Nearest(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """The least share of bits in which each picture differs from a training picture: float32 `[B]`, in [0, 1].
 
-        It is 0 for a picture that was trained on, whatever its brightness and contrast, and about 0.5 for one that is
-        like none. Flat pictures have one code, whatever their brightness.
+        It is 0 for a picture that is kept, near to 0 whatever its brightness and contrast unless it is all but flat,
+        and about 0.5 for one that is like none. Flat pictures have one code, whatever their brightness.
         """
         with torch.autocast(images.device.type, enabled=False):
             agreement = self.coded(images).float() @ self.codes.float().T

@@ -138,6 +138,8 @@ def fit(
     training = Training.begin(plan, device, len(train), region, device.type == "cuda" if compiled is None else compiled)
     model, optimizer = training.detector, training.optimizer
     progress = Progress() if checkpoint is None else checkpoints.restore(checkpoint, model, optimizer)
+    if progress.history and progress.history[-1].workers != collective.count():
+        progress.best_loss = _loss_of_best(training, progress.best, validation)
     told = Told(
         progress.history,
         lambda: checkpoints.make(model, optimizer, progress),
@@ -266,7 +268,10 @@ def _loss(training: Training, learner: nn.Module, images: Tensor, pose: Posed) -
 
 @torch.inference_mode()
 def _look(training: Training, pictures: Pictures) -> tuple[float, float]:
-    """Mean loss and error over the pictures of all workers, each with any number of them; posed alike each time."""
+    """Mean loss and error over the pictures of all workers, each with any number of them.
+
+    As many workers pose them alike each time.
+    """
     training.detector.eval()
     device, batch = training.device, training.batch
     generator = seeded(training.plan.seed, 0)
@@ -277,6 +282,16 @@ def _look(training: Training, pictures: Pictures) -> tuple[float, float]:
         sums += torch.stack([loss * len(images), error * len(images), torch.full_like(loss, len(images))])
     loss_sum, error_sum, count = collective.reduced(sums)
     return loss_sum / count, error_sum / count
+
+
+def _loss_of_best(training: Training, best: bytes, validation: Pictures) -> float:
+    """The held-out loss of the best weights as these workers pose the pictures, which others do otherwise."""
+    model = training.detector
+    reached = weights.save(model)
+    weights.fill(model, best, "the network that was trained")
+    loss, _ = _look(training, validation)
+    weights.fill(model, reached, "the network that was trained")
+    return loss
 
 
 def _outcome(training: Training, best: bytes, train: Pictures, validation: Pictures) -> Outcome:

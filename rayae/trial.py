@@ -4,7 +4,7 @@ All of it comes from the pictures trained on and from held-out normal ones, neve
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,14 +28,14 @@ from rayae.verdicts import variety_of
 TO_COMBINE = ("place_mean", "place_worst1", "gradient_mean", "component_worst1", "nearest_distance")
 """What network and head see, over all and where it is worst, and one each of edges, components and neighbours."""
 MOST_LATENTS = 20_000
-"""Training pictures whose latents and features have statistics, of each worker: more would not change them."""
+"""Training pictures, of all workers together, whose latents and features have statistics."""
 MOST_FOR_COMPONENTS = 2_000
 """Training pictures, of all workers together, that the principal components are those of."""
 MOST_RECONSTRUCTED = 2**25
 """Values, pixels times channels, of the pictures whose variety is measured: 2,048 of 128 x 128 in grey."""
 ROUNDS = 3
 """Times that each held-out picture is damaged, in another way each time."""
-Scores = Mapping[str, NDArray[np.float32]]
+Scores = dict[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,13 @@ def try_out(
 ) -> Trial:
     """Give the detector its Gaussian and its standard, then try its scores. All workers come to the same."""
     look = Looking(detector.eval(), batch, precision, generator)
-    detector.gaussian, detector.places = look.statistics(train[:MOST_LATENTS])
+    detector.gaussian, detector.places = look.statistics(train[: -(-MOST_LATENTS // collective.count())])
     detector.components = look.components(train)
     detector.nearest = look.nearest(train)
-    detector.standard = standard_of(look.scores(validation))
     normal = look.scores(validation)
+    detector.standard = standard_of(normal)
+    if detector.standard is not None:
+        normal |= {COMBINED: detector.standard.combined(_tensors(normal)).numpy()}
     damaged = [look.scores(validation, damaged=True) for _ in range(ROUNDS)]
     count = len(normal["mse"])
     is_damaged = np.arange(count * (1 + ROUNDS)) >= count
@@ -212,6 +214,10 @@ def _measured(name: str, scores: NDArray[np.float32]) -> NDArray[np.float32]:
             "Lower `optimizer.learning_rate` or try `precision=float32`, with a new `out=`."
         )
     return scores
+
+
+def _tensors(scores: Scores) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(values) for name, values in scores.items()}
 
 
 def _of_all_workers(values: list[Tensor]) -> NDArray[np.float32]:

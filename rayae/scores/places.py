@@ -106,7 +106,7 @@ def place_scores(distances: Tensor, region: Region | None) -> dict[str, Tensor]:
 
 
 def grid_of(height: int, width: int) -> tuple[int, int]:
-    """Rows and columns of places in a picture: squares of 4, 8, 16, ... pixels a side, 256 at most where it is even."""
+    """Rows and columns of places in a picture, 256 at most in all: of 4, 8, 16, ... pixels a side, or somewhat less."""
     side = FINEST
     while math.ceil(height / side) * math.ceil(width / side) > MOST_PLACES:
         side *= 2
@@ -131,12 +131,16 @@ def _resized(one: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _projection(grid: Tensor) -> Tensor:
-    """`[C, D]`: each feature over its standard deviation, times random signs; as it is where there are D of them."""
+    """`[C, D]`: each feature over its standard deviation, times random signs; without signs where there are D or fewer.
+
+    The deviations are those of the first pictures. One that is small there by chance counts as a tenth of the usual.
+    """
     values = grid.transpose(0, 1).flatten(1).double()
     ones = values.new_full((len(values),), values.shape[1])
     count, sums, squares = _of_all_workers(torch.stack([ones, values.sum(1), values.square().sum(1)]))
     variance = squares / count - (sums / count).square()
-    scale = torch.where(variance > squares / count * 1e-9, variance.clamp(min=1e-30).rsqrt(), 0.0).float()
+    least = (FLOOR_SHARE * variance.mean()).clamp(min=torch.finfo(torch.float32).tiny)
+    scale: Tensor = variance.clamp(min=least).rsqrt().float()
     if len(scale) <= MOST_NUMBERS:
         return scale.diag()
     drawn = torch.randint(2, (len(scale), MOST_NUMBERS), generator=torch.Generator().manual_seed(0))

@@ -13,7 +13,7 @@ from rayae import storage
 from rayae.assignment import refuse_column
 from rayae.bundle import Bundle
 from rayae.bundle_set import BundleSet, folder_of, write_index
-from rayae.errors import ConfigError, DataError, RayaeError, TrainingError
+from rayae.errors import ClusterError, ConfigError, DataError, RayaeError, StorageError, TrainingError
 from rayae.terminal import say, show_table, warn
 from rayae.verbs.products import products_of
 from rayae.verbs.train_pictures import Material
@@ -58,11 +58,11 @@ def train_each(table: pa.Table, column: str, out: str, prepare: Prepare, train_o
 def _train(value: str, images: int, material: Material, column: str, out: str, train_one: TrainOne) -> Ended:
     try:
         bundle = train_one(storage.join(out, folder_of(value)), material)
-        write_index(out, column, [(value, bundle)])
-    except ConfigError:
-        raise  # of the settings, which are those of every value
+    except (ConfigError, ClusterError, StorageError):
+        raise  # of what every value needs: the settings, the cluster, the storage
     except RayaeError as error:
         return _without(column, Ended(value, images, reason=str(error)))
+    write_index(out, column, [(value, bundle)])
     say(f"bundle: {bundle.uri} (id {bundle.bundle_id})")
     return Ended(value, images, bundle)
 

@@ -11,10 +11,11 @@ from PIL import Image
 
 from rayae import loader as loaders
 from rayae.batches import Streamed, arrange, in_batches, pixels_of
-from rayae.errors import PictureLost
+from rayae.errors import PictureLost, StorageError
 from rayae.loader import Loader
 from rayae.preprocess import Preprocess
-from rayae.reader import Reader
+from rayae.reader import NEVER, Fetched, Reader
+from rayae.results import Status
 from tests.unit.small_things import GREY, manifest_of, pictures, save_pictures
 
 COUNT = 11
@@ -80,6 +81,23 @@ def test_pictures_are_chosen_by_id_in_the_order_of_the_ids(tmp_path):
     chosen = Streamed.of(rows, ids, loader)
     np.testing.assert_array_equal(pixels_of(chosen), HELD[[7, 2, 9]])
     assert not chosen.loader.digests
+
+
+class Silent(Reader):
+    """Storage that does not answer, for now."""
+
+    def read(self, image, stop=NEVER):
+        return Fetched(None, Status.TIMEOUT, "Storage did not answer in 30 s.", None)
+
+
+def test_what_storage_does_not_give_for_now_is_no_lost_picture(tmp_path):
+    table = manifest_of(save_pictures(tmp_path, 2))
+    with pytest.raises(StorageError) as refused:
+        pixels_of(Streamed(table, Loader(Silent(), GREY, threads=1)))
+    assert str(refused.value) == (
+        f"{tmp_path}/000.png cannot be read for this epoch: Storage did not answer in 30 s. Run the same command "
+        "again, which goes on from the last epoch."
+    )
 
 
 def test_a_picture_that_was_lost_is_named(tmp_path):

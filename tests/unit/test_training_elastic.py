@@ -12,11 +12,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from rayae import checkpoints
 from rayae.checkpoints import reached
 from rayae.losses import Weights
 from rayae.shares import Share
+from rayae.training import Training, fit
 from tests.unit.small_things import pictures
-from tests.unit.test_training import PLAN
+from tests.unit.test_training import CPU, PLAN
 
 WORKER = """
 import pickle, sys
@@ -92,3 +94,24 @@ def test_with_several_steps_an_epoch_the_pictures_of_a_step_differ_and_the_curve
     np.testing.assert_allclose(two[:, 4], one[:, 4])
     np.testing.assert_allclose(two[:, 1], one[:, 1], rtol=0.5)
     assert not np.allclose(two[:, 0], one[:, 0], rtol=1e-4)
+
+
+def test_the_best_loss_is_measured_anew_by_another_number_of_workers():
+    """Others pose the held-out pictures otherwise: a loss that they reached would be compared with none of its like."""
+    kept = []
+
+    def keep(told):
+        kept.append(told.make_checkpoint())
+
+    plan = replace(WHOLE, epochs=3)
+    fit(plan, TRAIN, HELD_OUT, device=CPU, after_epoch=keep)
+    begun = Training.begin(plan, CPU, len(TRAIN), None, False)
+    progress = checkpoints.restore(kept[1], begun.detector, begun.optimizer)
+    progress.history[-1] = replace(progress.history[-1], workers=3)
+    progress.best_loss = 0.0
+    others = checkpoints.make(begun.detector, begun.optimizer, progress)
+    ended = fit(plan, TRAIN, HELD_OUT, device=CPU, checkpoint=others)
+    undisturbed = reached(kept[-1])
+    assert ended.best_loss == pytest.approx(undisturbed.best_loss, rel=1e-6)
+    assert ended.best_epoch == undisturbed.best_epoch
+    assert [e.train_loss for e in ended.history] == pytest.approx([e.train_loss for e in undisturbed.history], rel=1e-6)
