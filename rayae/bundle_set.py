@@ -96,7 +96,11 @@ Model = Bundle | BundleSet
 
 def open_model(uri: str) -> Model:
     """The bundle, or the set of bundles, of a directory; ConfigError when it is neither, BundleError as they say."""
-    return BundleSet.open(uri) if BundleSet.exists(uri) else Bundle.open(uri)
+    try:
+        is_set = not Bundle.exists(uri) and BundleSet.exists(uri)
+    except StorageError:  # S3 refuses a name that is not there to who may not list the bucket
+        is_set = BundleSet.exists(uri)
+    return BundleSet.open(uri) if is_set else Bundle.open(uri)
 
 
 def assignment_of(model: Model) -> Assignment:
