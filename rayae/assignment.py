@@ -160,8 +160,8 @@ def refuse_column(column: str, names: Sequence[str]) -> None:
     if column != GROUP and column not in own:
         has = f"their own columns are {', '.join(own)}" if own else "they have no column of their own"
         raise ConfigError(
-            f"per_group={column}: bundles are by `group` or by a column of your own, as a list or labels= bring it, "
-            f"and of these images {has}."
+            f"a bundle for each `{column}` was asked for, and of these images {has}: give `labels=` with the paths and "
+            "that column, or a list that has it; `group` will do as well."
         )
 
 

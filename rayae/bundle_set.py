@@ -205,7 +205,9 @@ def _open_one(uri: str, value: str, named: Mapping[str, str]) -> Bundle:
         bundle = Bundle.open(storage.join(uri, named["folder"]))
     except ConfigError as error:
         raise BundleError(
-            f"{storage.join(uri, INDEX)} names a bundle for {value!r} that is not there: {error}"
+            f"{storage.join(uri, INDEX)} names a bundle for {value!r} that is not there: "
+            f"{str(error).partition(';')[0]}. Put it back, or run the same `rayae train per_group=` into this set "
+            "again, which trains what is missing."
         ) from error
     if bundle.bundle_id != named["bundle_id"]:
         raise BundleError(

@@ -1,6 +1,6 @@
 """Home of the figures of several products side by side, each evaluated on its own images against its own bundle."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -69,10 +69,17 @@ class ByProduct:
         if self.floors:
             floor = sum(self.floors.values()) / len(self.floors)
             yield f"The best floor of each, which needs no trained network, has a mean AUROC of {floor:.3f}."
+        unbeaten = [value for value in areas if _is_unbeaten(self.products[value])]
+        if unbeaten:
+            yield (
+                f"Of {len(areas):,} products {len(unbeaten):,} have not been shown to beat each of their floors: "
+                f"{_named(unbeaten)}. Look whether their detectors are worth their training."
+            )
         without = [value for value in self.products if value not in areas]
         if without:
-            more = " ..." if len(without) > NAMED else ""
-            yield f"{len(without):,} product(s) have no AUROC: {', '.join(without[:NAMED])}{more}."
+            yield f"{len(without):,} product(s) have no AUROC: {_named(without)}."
+            reasons = {self.products[value].skill[0].auroc.reason for value in without}
+            yield from sorted(reason for reason in reasons if reason)
         recall, alarms = self.at_cuts["recall"], self.at_cuts["false_positive_rate"]
         if recall.value is not None:
             yield f"At their cuts {percent(recall.value)} of the defects of all products are flagged."
@@ -104,6 +111,14 @@ def _row(found: Evaluation) -> list[str]:
     counts = [f"{found.population.normal:,}", f"{found.population.defect:,}", found.primary]
     rates = [number(cut.recall.value), number(cut.false_positive_rate.value)]
     return [*counts, number(area.value), span(area), number(_floor(found)), *rates]
+
+
+def _is_unbeaten(found: Evaluation) -> bool:
+    return not all(floor.is_beaten for floor in found.floors.best.values())
+
+
+def _named(values: Sequence[str]) -> str:
+    return ", ".join(values[:NAMED]) + (" ..." if len(values) > NAMED else "")
 
 
 def _floor(found: Evaluation) -> float | None:

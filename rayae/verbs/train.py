@@ -88,12 +88,13 @@ def _material(settings: TrainSettings, table: pa.Table) -> Material:
     images, defects = normal_images(table), calibration_defects(table)
     sides = assign_sides(images, settings.calibration_fraction, settings.validation_fraction, settings.seed)
     counts = Counter(str(side) for side in sides if side is not None)
-    say("split by group: " + ", ".join(f"{counts[side]:,} {side}" for side in sorted(counts)))
+    told = ", ".join(f"{counts[side]:,} {side}" for side in sorted(counts))
+    say(f"split by group: {told}")
     for side in ("train", "validation"):
         if not counts[side]:
             has_split = images["split"].null_count < images.num_rows
             raise DataError(
-                f"no normal image is left for the side `{side}` (the sides are {dict(counts)}): "
+                f"no normal image is left for the side `{side}` of {images.num_rows:,} ({told}): "
                 f"give more images or smaller groups{', or change the column `split`' if has_split else ''}."
             )
     if settings.rule != "none":

@@ -68,14 +68,14 @@ def _train(value: str, images: int, material: Material, column: str, out: str, t
 
 
 def _without(column: str, ended: Ended) -> Ended:
-    warn(f"{column}={ended.value} gets no bundle: {ended.reason}")
+    warn(f"{column}={ended.value} gets no new bundle: {ended.reason}")
     return ended
 
 
 def _conclude(column: str, out: str, ended: list[Ended]) -> None:
     columns = (column, "images", "trained on", "best epoch", "primary score", "AUROC", "verdicts")
     made = sum(one.bundle is not None for one in ended)
-    title = f"{made:,} of {len(ended):,} values of `{column}` have a bundle; scores were chosen by their AUROC"
+    title = f"{made:,} of {len(ended):,} values of `{column}` have a bundle; AUROC is that on synthetic defects"
     show_table(title, columns, [_row(one) for one in ended])
     lacking = [one for one in ended if one.bundle is None]
     if made:
@@ -84,9 +84,10 @@ def _conclude(column: str, out: str, ended: list[Ended]) -> None:
         reasons = "\n".join(f"  {one.value}: {one.reason}" for one in lacking[:NAMED])
         more = f"\n  and {len(lacking) - NAMED:,} more, named above" if len(lacking) > NAMED else ""
         raise TrainingError(
-            f"{len(lacking):,} of {len(ended):,} values of `{column}` have no bundle:\n{reasons}{more}\n"
-            "Mend these and run the same command again, which trains them alone, or leave their images out; images "
-            "that are scored without a bundle for their value are `no_bundle`."
+            f"{len(lacking):,} of {len(ended):,} values of `{column}` have no bundle of this training:\n"
+            f"{reasons}{more}\n"
+            "Mend these and run the same command again, which trains them alone, or leave their images out. A former "
+            "bundle stays in the set; images that are scored without any bundle for their value are `no_bundle`."
         )
 
 

@@ -79,13 +79,16 @@ def test_without_any_auroc_there_is_no_mean():
     found = ByProduct("product", 0.95, {"gear": evaluated([1, 2], [], None)})
     assert found.mean_auroc is None
     assert found.at_cuts["recall"].value is None
-    assert found.words == ["1 product(s) have no AUROC: gear."]
+    reason = "No unseen defect is scored and labelled, so recall and ranking cannot be had."
+    assert found.words == ["1 product(s) have no AUROC: gear.", reason]
 
 
 def test_the_words_say_the_mean_the_worst_and_the_best(both):
     assert both.words[0].startswith("Over 2 products the mean AUROC is 0.792, from 0.750 (bolt) to 0.833 (nut).")
     assert both.words[1].startswith("The best floor of each, which needs no trained network, has a mean AUROC of ")
     assert both.words[2:] == [
+        "Of 2 products 2 have not been shown to beat each of their floors: bolt, nut. Look whether their detectors are "
+        "worth their training.",
         "At their cuts 60 % of the defects of all products are flagged.",
         "At their cuts 33.3 % of the normal images of all products are flagged.",
     ]

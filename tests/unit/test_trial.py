@@ -216,8 +216,9 @@ def test_it_is_kept_in_json_values(whole):
     assert all(type(area) is float for area in whole[1].auroc.values())
 
 
-def test_the_best_is_the_combined_score_and_without_it_the_one_that_finds_most():
+def test_the_best_is_the_combined_score_or_the_first_of_its_parts_or_the_one_that_finds_most():
     assert Trial({"mse": 0.7, "head_max": 0.9, COMBINED: 0.8}, 5, None, None).best == COMBINED
+    assert Trial({"mse": 0.7, "place_mean": 0.6, "gradient_mean": 0.9}, 5, None, None).best == "place_mean"
     assert Trial({"mse": 0.7, "head_max": 0.9}, 5, None, None).best == "head_max"
     assert Trial({"mse": 0.9, "mae": 0.9}, 5, None, None).best == "mse"
 

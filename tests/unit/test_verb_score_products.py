@@ -142,7 +142,7 @@ def test_images_without_the_column_are_refused(
 ) -> None:
     words = [f"images={csv.parent / 'nut'}", f"bundle={trained}", f"out={tmp_path / 'run'}", "placement=inline"]
     assert main(["score", *words]) == 2
-    assert "per_group=product: bundles are by `group` or by a column of your own" in error_of(capsys)
+    assert "a bundle for each `product` was asked for, and of these images" in error_of(capsys)
     assert not (tmp_path / "run").exists()
 
 

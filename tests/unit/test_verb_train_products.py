@@ -83,7 +83,7 @@ def test_a_value_with_too_few_images_costs_no_other_and_is_named(
     csv = products(tmp_path / "images", bolt=1, nut=40)
     assert train(csv, tmp_path / "set") == 1
     said = capsys.readouterr().err
-    assert "error: 1 of 2 values of `product` have no bundle:\n  bolt: no normal image is left for the side" in said
+    assert "error: 1 of 2 values of `product` have no bundle of this training:\n  bolt: no normal image is" in said
     assert list(BundleSet.open(str(tmp_path / "set")).bundles) == ["nut"]
 
 
@@ -167,8 +167,8 @@ def test_a_column_that_tells_no_products_is_refused(
     words = [f"images={csv.parent}", f"labels={csv}", f"out={tmp_path / 'set'}", f"per_group={column}"]
     assert main(["train", *words, *WORDS]) == 2
     assert capsys.readouterr().err == (
-        f"error: per_group={column}: bundles are by `group` or by a column of your own, as a list or labels= bring it, "
-        "and of these images their own columns are product.\n"
+        f"error: a bundle for each `{column}` was asked for, and of these images their own columns are product: give "
+        "`labels=` with the paths and that column, or a list that has it; `group` will do as well.\n"
     )
 
 

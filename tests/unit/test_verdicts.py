@@ -69,8 +69,8 @@ def test_it_overfits_above_a_ratio_of_one_and_a_quarter(held_out, overfits):
 def test_the_words_of_overfit_say_how_far_and_what_to_do():
     assert overfit(0.01, 0.015).sentence == (
         "The error of held-out images is 1.50 times that of the training images (up to 1.25 is usual), so the network "
-        "memorised some of its images: train on more images, raise `optimizer.weight_decay`, or make `network.latent` "
-        "smaller."
+        "memorised some of its images: train on more images, raise `optimizer.weight_decay`, or make the network "
+        "smaller (`network.base_width`, and `network.latent` where it has one)."
     )
     assert "so the network memorised its images:" in overfit(0.01, 0.02).sentence
 
@@ -86,9 +86,9 @@ def test_a_network_that_always_gives_the_mean_picture_has_collapsed():
     verdict = collapsed(variety_of(pictures, mean))
     assert (verdict.name, verdict.figure) == ("collapsed", pytest.approx(0, abs=1e-12))
     assert verdict.sentence == (
-        "The reconstructions of different images are all alike: they have 0.0 % of the variance of the images, so the "
-        "score says nothing of the single image; lower `optimizer.learning_rate`, train longer, or make "
-        "`network.latent` larger."
+        "The reconstructions of different images are all alike: they have 0.0 % of the variance of the images, so "
+        "their errors say nothing of the single image; lower `optimizer.learning_rate`, train longer, or make the "
+        "network larger (`network.base_width`, and `network.latent` where it has one)."
     )
 
 
@@ -100,7 +100,8 @@ def test_reconstructions_that_vary_but_err_more_than_the_mean_picture_have_colla
     assert verdict.figure == pytest.approx(-1, abs=0.1)  # independent: twice the variance
     assert verdict.sentence == (
         "The reconstructions are no better than the mean image: their squared error is 2.02 times what it has; lower "
-        "`optimizer.learning_rate`, train longer, or make `network.latent` larger."
+        "`optimizer.learning_rate`, train longer, or make the network larger (`network.base_width`, and "
+        "`network.latent` where it has one)."
     )
 
 
