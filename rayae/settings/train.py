@@ -74,6 +74,15 @@ class TrainSettings(Labelled, CalibrationSettings):
             raise ValueError(f"workers=[{fewest},{most}]: the first is the fewest, and {fewest} is above {most}")
         return self
 
+    @model_validator(mode="after")
+    def _spans(self) -> "TrainSettings":
+        if isinstance(self.region, tuple):
+            left, top, right, bottom = self.region
+            if left >= right or top >= bottom:
+                edges = f"left {left:g} must lie below right {right:g}, and top {top:g} below bottom {bottom:g}"
+                raise ValueError(f"region=[{left:g},{top:g},{right:g},{bottom:g}]: {edges}")
+        return self
+
     @property
     def fewest_workers(self) -> int | None:
         """As many as training waits for."""

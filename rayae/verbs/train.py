@@ -36,7 +36,7 @@ from rayae.verbs.index import selected
 from rayae.verbs.score import failure_budget
 from rayae.verbs.train_fit import CHECKPOINT, Fitted, Job, fitted
 from rayae.verbs.train_pictures import Material
-from rayae.verbs.train_plan import refuse_primary, training_plan
+from rayae.verbs.train_plan import refuse_network, refuse_primary, training_plan
 from rayae.verbs.train_products import train_each
 from rayae.verdicts import Figures, Twins, Variety, Verdict, judge
 
@@ -52,6 +52,7 @@ def train(settings: TrainSettings) -> None:
     """
     refuse_rule(settings)
     refuse_primary(settings)
+    refuse_network(training_plan(settings, Preprocess(**settings.preprocess.model_dump())))
     failure_budget(settings)
     out = storage.absolute(settings.out)
     refuse_other_set(out, settings.per_group, read_index(out))

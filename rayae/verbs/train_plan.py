@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from rayae import networks
+from rayae import detector, networks
 from rayae.augmentation import Augmentation
-from rayae.errors import ConfigError
+from rayae.errors import BundleError, ConfigError
 from rayae.losses import Weights
 from rayae.networks.head import spec_beside
 from rayae.preprocess import Preprocess
@@ -21,7 +21,7 @@ def training_plan(settings: TrainSettings, preprocess: Preprocess) -> TrainingPl
     network = _network_spec(settings, preprocess)
     head = settings.head
     head_spec = spec_beside(network) | ({} if head.base_width is None else {"base_width": head.base_width})
-    detector = {
+    spec = {
         "task": settings.task,
         "head": head_spec if head.enabled and settings.task == "repair" else None,
         "latent": None,
@@ -33,7 +33,7 @@ def training_plan(settings: TrainSettings, preprocess: Preprocess) -> TrainingPl
     }
     return TrainingPlan(
         network=network,
-        detector=detector,
+        detector=spec,
         epochs=settings.epochs,
         batch_size=settings.batch_size,
         accumulation=settings.accumulation,
@@ -75,6 +75,14 @@ def _network_spec(settings: TrainSettings, preprocess: Preprocess) -> dict[str, 
             raise ConfigError(f"network.{name} was set, and a network of the kind {kind!r} has none; leave it out.")
         spec[name] = value
     return spec
+
+
+def refuse_network(plan: TrainingPlan) -> None:
+    """ConfigError, before anything is read, when the network that is asked for cannot be built."""
+    try:
+        detector.build(plan.network, plan.detector)
+    except BundleError as error:
+        raise ConfigError(str(error)) from error
 
 
 def refuse_primary(settings: TrainSettings) -> None:

@@ -179,7 +179,7 @@ def test_another_task_has_no_head(tmp_path: Path, task: str) -> None:
             ["task=copy", "primary_score=head_max"],
             "primary_score=head_max was asked for, and a detector with task=copy",
         ),
-        (["region=[0.5,0.5,0.5,0.5]"], "region=(0.5, 0.5, 0.5, 0.5) leaves 0 of 1,024 pixels"),
+        (["region=[0.5,0.5,0.52,0.52]"], "region=(0.5, 0.5, 0.52, 0.52) leaves 1 of 1,024 pixels"),
     ],
 )
 def test_what_does_not_go_together_is_refused_before_training(
@@ -245,3 +245,20 @@ def test_a_primary_score_that_the_detector_turns_out_not_to_have_is_refused_and_
         "`auto`, with a new `out=`."
     )
     assert not Bundle.exists(str(tmp_path / "bundle"))
+
+
+@pytest.mark.parametrize("region", ["[0.5,0,0.5,1]", "[0,0.6,1,0.2]"])
+def test_a_rectangle_that_spans_nothing_is_refused(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], region: str
+) -> None:
+    assert train(pictures / "good", tmp_path / "bundle", f"region={region}") == 2
+    assert f"region={region}: left " in capsys.readouterr().err
+
+
+def test_a_network_that_cannot_be_built_is_refused_before_anything_is_read_or_kept(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "bundle"
+    assert train(pictures / "good", out, "network.kind=no_such_module:Net") == 2
+    assert capsys.readouterr().err.startswith("error: the network no_such_module:Net cannot be imported: ")
+    assert not out.exists()
