@@ -78,7 +78,10 @@ def test_a_reason_names_the_value():
 def test_a_column_is_group_or_one_of_the_users_own():
     refuse_column("group", ["uri", "group"])
     refuse_column("product", ["uri", "group", "product"])
-    with pytest.raises(ConfigError, match=r"per_group=split: .* and of these images they have no column of their own"):
+    with pytest.raises(
+        ConfigError,
+        match=r"a bundle for each `split` .* of these images they have no column of their own: give",
+    ):
         refuse_column("split", ["uri", "split"])
 
 
