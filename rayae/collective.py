@@ -19,6 +19,15 @@ def reduced(values: Tensor, operation: Any = dist.ReduceOp.SUM) -> list[float]:
     return [float(value) for value in values.reshape(-1).tolist()]
 
 
+def summed(values: Tensor) -> Tensor:
+    """The values summed over the workers, on their device."""
+    if count() == 1:
+        return values
+    sums = values.clone()
+    dist.all_reduce(sums)
+    return sums
+
+
 def gathered(rows: Tensor) -> Tensor:
     """The `[N, ...]` rows of all workers, one worker's after the other's; each may have any number of them."""
     if count() == 1:

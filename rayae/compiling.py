@@ -14,7 +14,7 @@ def compiled(learner: nn.Module, device: torch.device) -> nn.Module:
     """
     problem = _problem(device)
     if problem is None:
-        return torch.compile(learner)  # type: ignore[return-value]
+        return torch.compile(learner)  # type: ignore[return-value]  # typed as a function; it is a module
     warn(
         f"the network is trained without being compiled, since torch.compile cannot work here ({problem}); install a "
         "C++ compiler, or say `compile=false`."
@@ -26,7 +26,7 @@ def _problem(device: torch.device) -> str | None:
     """Why a function of one line, forward and backward, cannot be compiled; None when it can."""
     try:
         numbers = torch.ones(8, device=device, requires_grad=True)
-        torch.compile(_doubled)(numbers).backward()  # type: ignore[no-untyped-call]
+        torch.compile(_doubled)(numbers).backward()  # type: ignore[no-untyped-call]  # torch has no types there
     except RuntimeError as error:  # all of the compiler's errors are
         return str(error).splitlines()[0].rstrip(".:")
     return None

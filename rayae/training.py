@@ -246,7 +246,7 @@ def _parts(images: Tensor, pose: Posed, count: int) -> Iterator[tuple[Tensor, Po
 def _gradients_kept_back(learner: nn.Module, is_kept_back: bool) -> AbstractContextManager[Any]:
     """While this lasts gradients are summed up by this worker alone, if they are to be."""
     if is_kept_back and hasattr(learner, "no_sync"):  # of DistributedDataParallel, compiled or not
-        kept_back: AbstractContextManager[Any] = learner.no_sync()  # type: ignore[operator]
+        kept_back: AbstractContextManager[Any] = learner.no_sync()  # type: ignore[operator]  # a module has any name
         return kept_back
     return nullcontext()
 

@@ -147,7 +147,7 @@ def groups_at(gcs_address: str) -> Groups:
     Ray itself does not know them: neither its autoscaler on Kubernetes nor the launcher's tells it.
     """
     path = Path(LAUNCHER_CONFIG).expanduser()
-    here = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+    here = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]  # of Ray
     is_head = gcs_address.rpartition(":")[0] in (here, "127.0.0.1")
     if "RAY_ADDRESS" in os.environ and is_head and path.exists():
         return groups_of(yaml.safe_load(path.read_text()))

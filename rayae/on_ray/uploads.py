@@ -29,7 +29,7 @@ def refuse_other_storage(folder: str, name: str) -> None:
     """ClusterError when what the driver has written into the folder of the run is not there for this worker."""
     if not storage.exists(storage.join(folder, name, VALIDATE_STORAGE_MARKER_FILENAME)):
         raise ClusterError(
-            f"a worker on {ray.util.get_node_ip_address()} does not see what the driver has written to {folder}; "  # type: ignore[no-untyped-call]
+            f"a worker on {ray.util.get_node_ip_address()} does not see what the driver has written to {folder}; "  # type: ignore[no-untyped-call]  # of Ray
             "give an `out=` that all machines share, on object storage or a mounted disk."
         )
 

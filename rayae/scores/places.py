@@ -69,7 +69,7 @@ class PlaceSums:
         self.rows, self.columns = rows, columns
         self.projection = _projection(_gridded(features, rows, columns))
         first = reduced(features, self.projection, rows, columns).double()
-        self.shift = _of_all_workers(first.mean(0)) / collective.count()
+        self.shift = collective.summed(first.mean(0)) / collective.count()
         self.count = 0
         self.sums = torch.zeros_like(self.shift)
         self.products = self.shift.new_zeros(*self.shift.shape, self.shift.shape[1])
@@ -84,8 +84,8 @@ class PlaceSums:
     def fitted(self) -> Places:
         """The distributions; DataError when nothing varies, or something is not finite."""
         count = collective.reduced(self.shift.new_tensor([self.count]))[0]
-        mean = _of_all_workers(self.sums) / count
-        scatter = _of_all_workers(self.products) / count - mean[:, :, None] * mean[:, None, :]
+        mean = collective.summed(self.sums) / count
+        scatter = collective.summed(self.products) / count - mean[:, :, None] * mean[:, None, :]
         found = Places(len(self.projection), self.rows, self.columns).to(self.projection.device)
         found.projection.copy_(self.projection)
         found.mean.copy_(mean + self.shift)
@@ -137,7 +137,7 @@ def _projection(grid: Tensor) -> Tensor:
     """
     values = grid.transpose(0, 1).flatten(1).double()
     ones = values.new_full((len(values),), values.shape[1])
-    count, sums, squares = _of_all_workers(torch.stack([ones, values.sum(1), values.square().sum(1)]))
+    count, sums, squares = collective.summed(torch.stack([ones, values.sum(1), values.square().sum(1)]))
     variance = squares / count - (sums / count).square()
     least = (FLOOR_SHARE * variance.mean()).clamp(min=torch.finfo(torch.float32).tiny)
     scale: Tensor = variance.clamp(min=least).rsqrt().float()
@@ -164,9 +164,3 @@ def _whitening(scatter: Tensor, count: float) -> Tensor:
     identity = torch.eye(numbers, dtype=root.dtype, device=root.device).expand_as(root)
     inverse: Tensor = torch.linalg.solve_triangular(root, identity, upper=False)
     return inverse.mT.float()
-
-
-def _of_all_workers(values: Tensor) -> Tensor:
-    if collective.count() > 1:
-        torch.distributed.all_reduce(values)
-    return values
