@@ -20,17 +20,25 @@ from rayae.detector import Detector, Seen
 from rayae.errors import DataError, TrainingError
 from rayae.nearest import MOST_IMAGES, Nearest
 from rayae.pixels import as_images
-from rayae.scores import COMBINED, Gaussian, Places, Standard
-from rayae.scores.places import PlaceSums, grid_of
+from rayae.scores import COMBINED, Gaussian, Places, Standard, Textures
+from rayae.scores.places import PlaceSums, grid_of, gridded
+from rayae.scores.textures import texture_maps
 from rayae.statistics import area_under
 from rayae.verdicts import variety_of
 
-TO_COMBINE = ("place_mean", "place_worst1", "gradient_mean", "component_worst1", "nearest_distance")
-"""What network and head see, over all and where it is worst, and one each of edges, components and neighbours."""
+TO_COMBINE = (
+    "place_mean",
+    "place_worst1",
+    "gradient_mean",
+    "component_gradient",
+    "texture_worst1",
+    "nearest_distance",
+)
+"""Three of what network and head see, and three of what needs neither: no one of them is good at all defects."""
 MOST_LATENTS = 20_000
 """Training pictures, of all workers together, whose latents and features have statistics."""
 MOST_FOR_COMPONENTS = 2_000
-"""Training pictures, of all workers together, that the principal components are those of."""
+"""Training pictures, of all workers together, that principal components are those of."""
 MOST_RECONSTRUCTED = 2**25
 """Values, pixels times channels, of the pictures whose variety is measured: 2,048 of 128 x 128 in grey."""
 ROUNDS = 3
@@ -81,6 +89,7 @@ def try_out(
     look = Looking(detector.eval(), batch, precision, generator)
     detector.gaussian, detector.places = look.statistics(train[: -(-MOST_LATENTS // collective.count())])
     detector.components = look.components(train)
+    detector.textures = look.textures(train)
     detector.nearest = look.nearest(train)
     normal = look.scores(validation)
     detector.standard = standard_of(normal)
@@ -139,6 +148,21 @@ class Looking:
         for pixels in in_batches(share, self.batch):
             parts.append(blank.reduced(self.detector.masked(self._device_pixels(pixels))))
         found = blank.fitted(collective.gathered(torch.cat(parts)))
+        return found if len(found.basis) else None
+
+    @torch.no_grad()
+    def textures(self, pictures: Pictures) -> Textures | None:
+        """Of as many; None when they are all the same."""
+        share = pictures[: -(-MOST_FOR_COMPONENTS // collective.count())]
+        _, height, width, channels = pictures.shape
+        parts = []
+        for pixels in in_batches(share, self.batch):
+            maps = texture_maps(self.detector.masked(self._device_pixels(pixels)))
+            parts.append(gridded(maps, *grid_of(height, width)))
+        try:
+            found = Textures.fit([torch.cat(parts)], channels, height, width)
+        except DataError:
+            return None
         return found if len(found.basis) else None
 
     @torch.no_grad()
