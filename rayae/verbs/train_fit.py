@@ -79,8 +79,8 @@ def _on_ray(job: Job) -> Fitted:
     connect(math.ceil((fewest or 1) * resources.cpus_per_worker))
     planned = plan_workers(fewest, resources.cpus_per_worker, resources.gpus_per_worker)
     workers = replace(planned, most=settings.most_workers)
+    wait_for_one(workers, resources.wait_s)  # of nodes that may come too little is known before the first is there
     held = are_held(settings.pictures, read.images.num_rows, job.preprocess, room_on(capacity(), workers))
-    wait_for_one(workers, resources.wait_s)
     with lacking_told(workers):
         pictures, became, thumbnails = taken_in(read.images, job.loader(workers.most or workers.count), held)
     share = Share(*(usable(job.material.of(side), became, settings) for side in ("train", "validation")))
