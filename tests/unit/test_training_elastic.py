@@ -92,7 +92,7 @@ def test_with_several_steps_an_epoch_the_pictures_of_a_step_differ_and_the_curve
     steps = replace(WHOLE, batch_size=8)
     one, two = (np.array(curve(train(tmp_path / str(workers), steps, workers))) for workers in (1, 2))
     np.testing.assert_allclose(two[:, 4], one[:, 4])
-    np.testing.assert_allclose(two[:, 1], one[:, 1], rtol=0.5)
+    np.testing.assert_allclose(two[:, 1], one[:, 1], rtol=0.08)  # apart by 1 to 4 % with the seeds 0 to 3
     assert not np.allclose(two[:, 0], one[:, 0], rtol=1e-4)
 
 
