@@ -48,7 +48,7 @@ TRAIN, HELD_OUT = pictures(24), pictures(7, seed=1)
 WHOLE = replace(PLAN, batch_size=24, epochs=6, loss=Weights(l2=1.0))
 
 
-def train(folder, plan, workers, checkpoint=None, last=None, held_out=len(HELD_OUT)):
+def train(folder, plan, workers, checkpoint=None, last=None, held_out=7):
     """The last checkpoint of so many processes that train together, until epoch `last` when there is one."""
     folder.mkdir()
     whole = Share(np.arange(len(TRAIN)), np.arange(held_out))
