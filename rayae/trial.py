@@ -24,6 +24,7 @@ from rayae.scores import COMBINED, Gaussian, Places, Standard, Textures
 from rayae.scores.places import PlaceSums, grid_of, gridded
 from rayae.scores.textures import texture_maps
 from rayae.statistics import area_under
+from rayae.tasks import with_neighbours
 from rayae.verdicts import variety_of
 
 TO_COMBINE = (
@@ -195,10 +196,9 @@ class Looking:
 
     @torch.inference_mode()
     def _seen(self, pictures: Pictures, damaged: bool) -> Iterator[tuple[Tensor, Seen]]:
-        for pixels in in_batches(pictures, self.batch):
-            images = self._device_pixels(pixels)
-            if damaged:
-                images = damage(images, self.generator, share=1.0).pictures
+        batches = (self._device_pixels(pixels) for pixels in in_batches(pictures, self.batch))
+        for clean, neighbours in with_neighbours(batches):
+            images = damage(clean, self.generator, share=1.0, neighbours=neighbours).pictures if damaged else clean
             with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
                 seen = self.detector.look(images)
             yield images, seen
