@@ -14,14 +14,20 @@ import pyarrow.parquet as pq
 from rayae.errors import ConfigError
 
 Format = Literal["csv", "json", "parquet"]
-ENDINGS = {".csv": "csv", ".json": "json", ".jsonl": "json", ".ndjson": "json", ".parquet": "parquet"}
+ENDINGS: dict[str, Format] = {
+    ".csv": "csv",
+    ".json": "json",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".parquet": "parquet",
+}
 
 
 def format_of(name: str) -> Format:
     """The format that the ending of a name means; ConfigError for another ending."""
     for ending, found in ENDINGS.items():
         if name.lower().endswith(ending):
-            return found  # type: ignore[return-value]
+            return found
     formats = ", ".join(get_args(Format))
     raise ConfigError(f"out={name} has no ending that says what to write; add format=, one of {formats}.")
 
@@ -29,30 +35,24 @@ def format_of(name: str) -> Format:
 def write(file: IO[bytes], form: Format, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:
     """Write rows to a file; their number. ConfigError for columns that the format cannot hold."""
     try:
-        return {"csv": _write_csv, "json": _write_json, "parquet": _write_parquet}[form](file, schema, batches)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        if form == "json":
+            return _write_json(file, schema, batches)
+        with _arrow_writer(file, form, schema) as writer:
+            return sum(_written(writer, batch) for batch in batches)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:  # a list in CSV; two columns of one name in JSON
         reason = " ".join(str(error).split()).rstrip(".")
         raise ConfigError(
             f"the rows cannot be written as {form} ({reason}); cast those columns, or take json."
         ) from error
 
 
-def _write_csv(file: IO[bytes], schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:
-    rows = 0
-    with pyarrow.csv.CSVWriter(file, schema) as writer:
-        for batch in batches:
-            writer.write_batch(batch)
-            rows += batch.num_rows
-    return rows
+def _arrow_writer(file: IO[bytes], form: Format, schema: pa.Schema) -> pyarrow.csv.CSVWriter | pq.ParquetWriter:
+    return pyarrow.csv.CSVWriter(file, schema) if form == "csv" else pq.ParquetWriter(file, schema, compression="zstd")
 
 
-def _write_parquet(file: IO[bytes], schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:
-    rows = 0
-    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-        for batch in batches:
-            writer.write_batch(batch)
-            rows += batch.num_rows
-    return rows
+def _written(writer: pyarrow.csv.CSVWriter | pq.ParquetWriter, batch: pa.RecordBatch) -> int:
+    writer.write_batch(batch)
+    return batch.num_rows  # type: ignore[no-any-return]  # pyarrow has no types
 
 
 def _write_json(file: IO[bytes], schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:

@@ -15,7 +15,7 @@ LONG_AGO = datetime.fromtimestamp(0, UTC)
 """When every file was written, as far as DuckDB is told: files of a run are never changed in their place."""
 
 
-class NumberedFiles(AbstractFileSystem):  # type: ignore[misc]
+class NumberedFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no types
     """A file system of fsspec with the files that were added to it and no others, for reading."""
 
     protocol = SCHEME

@@ -162,7 +162,7 @@ class Looking:
             parts.append(gridded(maps, *grid_of(height, width)))
         try:
             found = Textures.fit([torch.cat(parts)], channels, height, width)
-        except DataError:
+        except DataError:  # nothing varies
             return None
         return found if len(found.basis) else None
 
