@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rayae import storage
 from rayae.epochs import Progress
-from rayae.history import HistoryTable, shown_as_it_grows, write_history
+from rayae.history import HistoryTable, read_history, shown_as_it_grows, write_history
 from rayae.loader import Loader
 from rayae.preprocess import Preprocess
 from rayae.settings import TrainSettings
@@ -124,7 +124,7 @@ def _inline(job: Job) -> Fitted:
 
 def _keeper(job: Job, checkpoint: str) -> Callable[[Told], None]:
     """What is kept and shown of each epoch."""
-    table = HistoryTable(job.plan.epochs)
+    table = HistoryTable(job.plan.epochs, already=len(read_history(job.folder)) if storage.exists(checkpoint) else 0)
 
     def keep(told: Told) -> None:
         storage.write_bytes(checkpoint, told.make_checkpoint())
