@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from rayae.evaluation import evaluate
+from rayae.evaluation import NO_CUT, NO_NORMAL, evaluate
 from rayae.manifest import complete
 from rayae.page import named
 from rayae.report import COLUMNS, ReportPage, WorstPicture, compose, render
@@ -286,6 +286,16 @@ def test_the_evaluation_is_told_in_its_words_and_figures() -> None:
     assert roles.title == "mse by role"
     assert at_cut.rows[0] == ("recall", "1.000 (0.158 to 1.000)")
     assert roles.rows[0] == ("train", "1", "0.0008", "0.0008")
-    assert roles.rows[1] == ("validation", "0", "–", "–")
+    assert [row[0] for row in roles.rows] == ["train", "unseen normal", "unseen defect"]
     text = Seen(render(page)).text
     assert all(sentence in text for sentence in found.words)
+
+
+def test_what_cannot_be_had_has_no_table_and_a_sentence() -> None:
+    table = results([0.002, 0.0015, 0.005], 0.004, label=["crack"] * 3)
+    full = table.append_column("group", pa.nulls(3, pa.string())).append_column("size_bytes", pa.array([9, 8, 7]))
+    found = evaluate(full, primary="mse", scores=["mse"], cut=None, roles=[None] * 3)
+    page = page_of(table, evaluation=json.loads(json.dumps(found.to_dict())))
+    assert page.evaluation is not None
+    assert [one.title for one in page.evaluation.tables] == ["mse by role"]
+    assert {NO_NORMAL, NO_CUT} <= {*page.evaluation.words}

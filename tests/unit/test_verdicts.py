@@ -157,8 +157,8 @@ def test_a_short_training_whose_last_epoch_gained_little_is_under_trained_by_its
     verdict = under_trained([0.852, 0.696, 0.680], 3, 1.494)
     assert verdict.figure == pytest.approx(1 - 0.680 / 0.852)
     assert verdict.sentence == (
-        "The held-out loss was still falling: by 20.2 % over the last 2 of 3 epochs; train longer, with `epochs=20` and "
-        "a new `out=`."
+        "The held-out loss was still falling: by 20.2 % over the last 2 of 3 epochs; train longer, with `epochs=20` "
+        "and a new `out=`."
     )
 
 
