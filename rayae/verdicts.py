@@ -146,9 +146,9 @@ def under_trained(held_out_losses: Sequence[float], planned_epochs: int, first_t
     last, half = max(1, epochs // LAST_SHARE), epochs - epochs // 2
     fell_last, fell_late = _fall(losses, last), _fall(losses, half)
     if epochs > 1 and fell_last > STILL_FALLING:
-        fall, over = fell_last, f"over the last {last} of {epochs} epochs"
+        fall, over = fell_last, _last_of(last, epochs)
     elif fell_last > 0 and fell_late > FELL_LATE:
-        fall, over = fell_late, f"over the last {half} of {epochs} epochs" if epochs > 1 else "within its only epoch"
+        fall, over = fell_late, _last_of(half, epochs)
     else:
         return None
     return Verdict(
@@ -157,6 +157,12 @@ def under_trained(held_out_losses: Sequence[float], planned_epochs: int, first_t
         f"The held-out loss was still falling: by {percent(fall)} {over}; train longer, with "
         f"`epochs={max(2 * epochs, ENOUGH_TO_JUDGE)}` and a new `out=`.",
     )
+
+
+def _last_of(last: int, epochs: int) -> str:
+    if epochs == 1:
+        return "within its only epoch"
+    return f"over the last {f'{last} ' if last > 1 else ''}of {epochs} epochs"
 
 
 def _fall(losses: Sequence[float], last: int) -> float:

@@ -173,6 +173,10 @@ def test_a_training_that_stopped_early_is_not_under_trained(losses):
     assert under_trained(losses, 40, 2.0) is None
 
 
+def test_of_a_single_last_epoch_no_number_is_told():
+    assert "by 50 % over the last of 2 epochs; train" in under_trained([1.0, 0.5], 2, 3.0).sentence
+
+
 def test_a_single_epoch_is_judged_by_how_far_it_came_below_the_mean_of_its_steps():
     verdict = under_trained([0.6], 1, 1.0)
     assert verdict.figure == pytest.approx(0.4)
