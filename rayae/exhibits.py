@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from rayae.findings import Evaluation, Example, Examples, Population
+from rayae.evidence import Example, Examples, Population
+from rayae.findings import Evaluation
 from rayae.statistics import Figure, percent
 
 Table = tuple[str, list[str], list[list[str]]]

@@ -3,10 +3,10 @@ import sys
 
 LIGHT = """
     answers archives assignment batches bundle bundle_set by_product calibrations cli compaction comparison
-    completeness config database distributions duplicates epochs errors evaluation exhibits expansion filelist
-    findings flatness folders formats histogram history keyspace labels lease listing loader manifest memory page
-    pictures prefixes preprocess reader records region report result_files results run selection settings
-    solar_cells sources splits statistics storage tables terminal threshold trust verdicts verification
+    completeness config database disk distributions duplicates epochs errors evaluation evidence exhibits expansion
+    filelist findings flatness folders formats histogram history keyspace labels lease listing loader manifest
+    memory page pictures prefixes preprocess reader records region report result_files results run selection
+    settings solar_cells sources splits statistics storage tables terminal threshold trust verdicts verification
 """.split()
 WITHOUT_RAY = ["scorer", "scoring", "training", "history", "verbs.train", "verbs.score", "verbs.calibrate"]
 
