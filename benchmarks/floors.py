@@ -24,8 +24,9 @@ from rayae.detector import Detector
 from rayae.nearest import MOST_IMAGES, Nearest
 from rayae.pixels import as_images
 from rayae.preprocess import Preprocess
-from rayae.score_names import COMPONENT_SCORES, NEAREST_SCORES
-from rayae.scores import describe
+from rayae.score_names import COMPONENT_SCORES, NEAREST_SCORES, TEXTURE_SCORES
+from rayae.scores import Textures, describe
+from rayae.scores.textures import texture_maps
 from rayae.settings import TrainSettings
 from rayae.terminal import show_table
 from rayae.verbs.train_plan import training_plan
@@ -33,7 +34,7 @@ from rayae.verbs.train_plan import training_plan
 BATCH = 32
 FIRST = 128
 """Training pictures that the components are those of; scoring costs the same for more."""
-FLOORS = ("scores by components", "nearest training picture", "pixel statistics")
+FLOORS = ("scores by components", "scores by textures", "nearest training picture", "pixel statistics")
 PASS = ("decoding", "network", "scores, floors among them", "pixel statistics")
 Work = Callable[[], object]
 
@@ -53,6 +54,7 @@ def detector_for(side: int) -> Detector:
     components, nearest = Components(1, side, side, 0), Nearest.blank(1, torch.device("cpu"))
     model.components = components.fitted(components.reduced(images))
     model.nearest = nearest.fitted(nearest.coded(images).repeat(MOST_IMAGES // FIRST + 1, 1)[:MOST_IMAGES])
+    model.textures = Textures.fit(texture_maps(images), 1, side, side)
     assert len(model.components.basis) == MOST_COMPONENTS
     return model
 
@@ -68,6 +70,7 @@ def parts(side: int) -> dict[str, Work]:
         "network": lambda: model.look(images),
         "scores, floors among them": lambda: model.measure(images, seen, model.score_names()),
         "scores by components": lambda: model.measure(images, seen, COMPONENT_SCORES),
+        "scores by textures": lambda: model.measure(images, seen, TEXTURE_SCORES),
         "nearest training picture": lambda: model.measure(images, seen, NEAREST_SCORES),
         "pixel statistics": lambda: describe(pixels),
     }

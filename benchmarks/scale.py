@@ -42,6 +42,7 @@ DETECTOR = {
     "head": None,
     "latent": None,
     "components": None,
+    "textures": None,
     "nearest": None,
     "region": False,
     "standard": None,

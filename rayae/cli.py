@@ -33,6 +33,7 @@ IN_JSON = "log=json"
 ABOUT = ("run", "bundle", "out")
 """Settings that say in each line of JSON what it is about; `out` of these verbs is known by another name."""
 OUT_IS = {"score": "run", "train": "bundle"}
+PLACES = ("first", "second")
 OPTIONS = {"--help": "--help", "-h": "--help", "--dry-run": "--dry-run", "--version": "--version"}
 
 HOW_SETTINGS_ARE_GIVEN = """\
@@ -55,12 +56,13 @@ Exit codes:
 
 @dataclass(frozen=True)
 class Verb:
-    """One verb: what it does, the name of its settings class, and the key of a bare first word."""
+    """One verb: what it does, the name of its settings class, and the keys of bare first words."""
 
     name: str
     sentence: str
     settings: str
     first_word: str | None = None
+    second_word: str | None = None
 
     def settings_type(self) -> "type[BaseModel]":
         found: type[BaseModel] = getattr(importlib.import_module("rayae.settings"), self.settings)
@@ -112,6 +114,8 @@ VERBS = {
         Verb("compact", "Write a finished run anew as few files, sorted by score.", "CompactSettings", "run"),
         Verb("evaluate", "Compare a run with its labels.", "EvaluateSettings", "run"),
         Verb("report", "Write a run as one HTML page.", "ReportSettings", "run"),
+        Verb("top", "Show the images with the highest scores of a run.", "TopSettings", "run"),
+        Verb("query", "Ask a run by SQL, whatever its size.", "QuerySettings", "run", "sql"),
         Verb(
             "submit",
             "Do another verb as a job on a cluster: rayae submit VERB [...] --address URL.",
@@ -266,7 +270,7 @@ def _settings_of(verb: Verb, words: list[str]) -> "BaseModel":
                 "and settings are given as key=value, without dashes."
             )
     words = [f"{flags[word]}=true" if word in flags else word for word in words]
-    return config.load(verb.settings_type(), words, first_word=verb.first_word)
+    return config.load(verb.settings_type(), words, first_word=verb.first_word, second_word=verb.second_word)
 
 
 def _reach_storage(settings: "BaseModel") -> None:
@@ -300,8 +304,9 @@ def help_of(verb: Verb) -> str:
     """What `rayae VERB --help` prints."""
     from rayae import config  # here, as pydantic costs a quarter of a second that `rayae --help` need not pay
 
-    first = f" [{verb.first_word.upper()}]" if verb.first_word else ""
-    note = f"A bare first word is the same as {verb.first_word}=.\n" if verb.first_word else ""
+    named = [word for word in (verb.first_word, verb.second_word) if word]
+    first = "".join(f" [{word.upper()}]" for word in named)
+    note = "".join(f"A bare {place} word is the same as {word}=.\n" for place, word in zip(PLACES, named, strict=False))
     if verb.name == SUBMIT:
         first = " VERB [--address URL] [--detach]"
         note = "Settings are those of VERB. The ones below are given with dashes: --stop-on-interrupt.\n"

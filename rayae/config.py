@@ -44,8 +44,11 @@ def load(
     argv: Sequence[str],
     *,
     first_word: str | None = None,
+    second_word: str | None = None,
 ) -> SettingsType:
     """Settings from YAML files, then overrides in their order; a bare first word is a value of `first_word`.
+
+    So is a bare second word of `second_word`.
 
     Raises ConfigError with every problem of every source.
     """
@@ -57,8 +60,8 @@ def load(
     for position, (word, pair) in enumerate(zip(argv, overrides, strict=True)):
         if pair:
             draft.put_text(*pair)
-        elif word not in files and position == 0 and first_word:
-            draft.put_text(first_word, word)
+        elif word not in files and (key := dict(enumerate((first_word, second_word))).get(position)):
+            draft.put_text(key, word)
         elif word not in files:
             draft.tell(word, "is neither key=value nor a .yaml file")
     return draft.finish(settings_type)

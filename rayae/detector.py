@@ -2,9 +2,9 @@
 
 Its spec is that of the network and, beside it, `task`, `head` (the spec of the head, or None), `latent` (numbers of the
 latent whose statistics are known, or None), `places` (the size of the statistics of features, or None), `components`
-(how many principal components of the training pictures it has, or None), `nearest` (of how many training pictures it
-has the codes, or None), `region` (whether there is one) and `standard` (the scale of the scores that are combined, or
-None).
+(how many principal components of the training pictures it has, or None), `textures` (how many of their textures, or
+None), `nearest` (of how many training pictures it has the codes, or None), `region` (whether there is one) and
+`standard` (the scale of the scores that are combined, or None).
 """
 
 from collections.abc import Collection, Mapping
@@ -28,16 +28,18 @@ from rayae.scores import (
     NEAREST_SCORES,
     PICTURE_SCORES,
     PLACE_SCORES,
+    TEXTURE_SCORES,
     Gaussian,
     Places,
     Region,
     Standard,
+    Textures,
     error_map,
     measure,
 )
 from rayae.tasks import TASKS, inpainted
 
-KEYS = {"task", "head", "latent", "places", "components", "nearest", "region", "standard"}
+KEYS = {"task", "head", "latent", "places", "components", "textures", "nearest", "region", "standard"}
 
 
 class Seen(NamedTuple):
@@ -68,6 +70,7 @@ class Detector(nn.Module):
         self.places = None if spec["places"] is None else Places(**spec["places"])
         size = (channels, height, width)
         self.components = None if spec["components"] is None else Components(*size, spec["components"])
+        self.textures = None if spec["textures"] is None else Textures(*size, spec["textures"])
         self.nearest = None if spec["nearest"] is None else Nearest(channels, spec["nearest"])
         self.standard = None if spec["standard"] is None else Standard.from_dict(spec["standard"])
         self.region: Region | None = None
@@ -106,6 +109,7 @@ class Detector(nn.Module):
             features=seen.features,
             places=self.places,
             components=self.components,
+            textures=self.textures,
             nearest=self.nearest,
             standard=self.standard,
             region=self.region,
@@ -135,6 +139,7 @@ class Detector(nn.Module):
             "latent": None if self.gaussian is None else len(self.gaussian.mean),
             "places": None if self.places is None else self.places.spec(),
             "components": None if self.components is None else len(self.components.basis),
+            "textures": None if self.textures is None else len(self.textures.basis),
             "nearest": None if self.nearest is None else len(self.nearest.codes),
             "region": self.region_weights is not None,
             "standard": None if self.standard is None else self.standard.to_dict(),
@@ -147,9 +152,10 @@ def score_names(spec: Mapping[str, Any]) -> tuple[str, ...]:
     latent = LATENT_SCORES if spec["latent"] is not None else ()
     places = PLACE_SCORES if spec["places"] is not None else ()
     components = COMPONENT_SCORES if spec["components"] is not None else ()
+    textures = TEXTURE_SCORES if spec["textures"] is not None else ()
     nearest = NEAREST_SCORES if spec["nearest"] is not None else ()
     combined = (COMBINED,) if spec["standard"] is not None else ()
-    return (*PICTURE_SCORES, *head, *latent, *places, *components, *nearest, *combined)
+    return (*PICTURE_SCORES, *head, *latent, *places, *components, *textures, *nearest, *combined)
 
 
 def build(network: Mapping[str, Any], spec: Mapping[str, Any], trusted: Collection[str] = ()) -> Detector:
@@ -174,7 +180,7 @@ def _problem(network: Mapping[str, Any], spec: Mapping[str, Any]) -> str | None:
     wrong = [name for name in ("head", "places", "standard") if not isinstance(spec[name], Mapping | None)]
     if not isinstance(spec["region"], bool):
         wrong.append("region")
-    counts = {name: spec[name] for name in ("latent", "components", "nearest") if spec[name] is not None}
+    counts = {name: spec[name] for name in ("latent", "components", "textures", "nearest") if spec[name] is not None}
     wrong += unfit(counts, dict.fromkeys(counts, 1))
     if isinstance(spec["places"], Mapping):
         wrong += unfit(spec["places"], dict.fromkeys(("features", "rows", "columns"), 1))

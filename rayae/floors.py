@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rayae.findings import Floor, Floors
-from rayae.score_names import COMPONENT_SCORES, NEAREST_SCORES
+from rayae.score_names import COMPONENT_SCORES, NEAREST_SCORES, TEXTURE_SCORES, UNTRAINED_SCORES
 from rayae.statistics import Bools, Figure, Skill, area_under, skills
 
 TRIVIAL = {
@@ -23,7 +23,7 @@ TRIVIAL = {
     "pixel_sharpness": ("sharpness", "sharper", "blurrier"),
 }
 """Columns that need no model: what they are, and what defects are taken to be when they rank higher or lower."""
-FLOOR_COLUMNS = (*TRIVIAL, *COMPONENT_SCORES, *NEAREST_SCORES)
+FLOOR_COLUMNS = (*TRIVIAL, *UNTRAINED_SCORES)
 Values = NDArray[np.floating]
 
 
@@ -129,7 +129,7 @@ def _is_beaten(lead: Figure) -> bool | None:
 
 
 def _floors(f1: Figure, precision: Figure, found: Mapping[str, Floor]) -> Floors:
-    kinds = (tuple(TRIVIAL), COMPONENT_SCORES, NEAREST_SCORES)
+    kinds = (tuple(TRIVIAL), (*COMPONENT_SCORES, *TEXTURE_SCORES), NEAREST_SCORES)
     return Floors(f1, precision, *(tuple(found[name] for name in kind if name in found) for kind in kinds))
 
 

@@ -36,14 +36,14 @@ def read_ahead(read: Callable[[Item], Found], items: Iterable[Item]) -> Iterator
 
 def read_chunk(uri: str, columns: Sequence[str] | None = None) -> tuple[pa.Table, dict[str, Any]]:
     """The rows of a file of results and what it says of itself; RunError when it is damaged or something else."""
-    with _open(uri) as file, _readable(uri):
+    with open_results(uri) as file, _readable(uri):
         parquet = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)  # as in `manifest`
         about = about_file(uri, parquet.metadata)
         table = parquet.read(columns=None if columns is None else list(columns), use_threads=False)
         return table.replace_schema_metadata(None), about
 
 
-def _open(uri: str) -> IO[bytes]:
+def open_results(uri: str) -> IO[bytes]:
     """A file of results; a chunk file that is not on a disk comes whole, by one request."""
     is_chunk = uri.rpartition("/")[2].startswith("chunk-")
     found = storage.read_version(uri) if is_chunk and not storage.is_local(uri) else None

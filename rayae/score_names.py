@@ -10,13 +10,23 @@ PLACE_SCORES = ("place_mean", "place_worst1")
 """What needs features and their statistics at each place of the training pictures; distances."""
 COMPONENT_SCORES = ("component_mse", "component_worst1", "component_gradient")
 """What needs the principal components of the training pictures; errors of pictures too."""
+TEXTURE_SCORES = ("texture_worst1",)
+"""What needs the statistics of brightness and edges of the training pictures; errors of pictures too."""
 NEAREST_SCORES = ("nearest_distance",)
 """What needs the codes of training pictures."""
 COMBINED = "combined"
 """What needs a `Standard` and the scores that it combines."""
-SINGLE_SCORES = (*PICTURE_SCORES, *HEAD_SCORES, *LATENT_SCORES, *PLACE_SCORES, *COMPONENT_SCORES, *NEAREST_SCORES)
+SINGLE_SCORES = (
+    *PICTURE_SCORES,
+    *HEAD_SCORES,
+    *LATENT_SCORES,
+    *PLACE_SCORES,
+    *COMPONENT_SCORES,
+    *TEXTURE_SCORES,
+    *NEAREST_SCORES,
+)
 SCORE_NAMES = (*SINGLE_SCORES, COMBINED)
-UNTRAINED_SCORES = (*COMPONENT_SCORES, *NEAREST_SCORES)
+UNTRAINED_SCORES = (*COMPONENT_SCORES, *TEXTURE_SCORES, *NEAREST_SCORES)
 """What no network is needed for: floors that a trained detector is held against."""
 
 IN_WORDS = {
@@ -42,6 +52,8 @@ IN_WORDS = {
     "it is worst, in 1 % of the image",
     "component_gradient": "the mean difference in edges from what the principal components of the training images can "
     "say",
+    "texture_worst1": "how far brightness and edges are from what is usual at the same place in the training images, "
+    "where that is furthest, in 1 % of the places",
     "nearest_distance": "the distance to the most similar of the training images, by their thumbnails",
     COMBINED: "several scores together, each by how far it lies above its values on held-out normal images",
 }

@@ -18,12 +18,11 @@ class Share:
 
         All hold equally many images to train on, so that all make the same number of steps: each image is with one
         worker at least, and where the number does not divide, the first few are with one more. A held-out image is
-        with one worker, so that a mean over all workers is one over the images; when there are fewer of them than
-        workers, each worker holds them all, which leaves the mean as it is.
+        with one worker, so that figures of all workers together are those of the images: when there are fewer of them
+        than workers, the last workers hold none.
         """
         enough = np.resize(self.train, -(-len(self.train) // workers) * workers)
-        all_alike = len(self.validation) < workers
-        return Share(enough[rank::workers], self.validation if all_alike else self.validation[rank::workers])
+        return Share(enough[rank::workers], self.validation[rank::workers])
 
 
 def images_of_each(batch_size: int, workers: int) -> int:

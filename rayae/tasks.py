@@ -1,6 +1,7 @@
 """Home of the tasks: what a network is shown in training, in place of the picture that it is to give back."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
 from typing import NamedTuple
 
 import torch
@@ -30,22 +31,38 @@ class Posed(NamedTuple):
 
 
 @torch.no_grad()
-def posed(task: str, pictures: Tensor, generator: torch.Generator) -> Posed:
+def posed(task: str, pictures: Tensor, generator: torch.Generator, neighbours: Tensor | None = None) -> Posed:
     """Pose the task `copy`, `denoise`, `inpaint` or `repair` with pictures `[B, C, H, W]`, float32 in [0, 1].
 
-    Raises ConfigError for any other task.
+    Defects are made of the others of the batch and of its `neighbours`. Raises ConfigError for any other task.
     """
     if task not in TASKS:
         raise ConfigError(f"the task {task!r} was asked; take one of {', '.join(TASKS)}.")
-    return TASKS[task](pictures, generator)
+    return TASKS[task](pictures, generator, neighbours)
 
 
-def copy(pictures: Tensor, generator: torch.Generator) -> Posed:
+def with_neighbours(batches: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Each batch, and beside one of a single picture another picture: of the batch before, at first of that after.
+
+    None where there is no other, and beside batches of several pictures, which are neighbours of one another. Many
+    workers have one picture each in a step, and a patch of a picture in itself would be all that they learn to find.
+    """
+    left = iter(batches)
+    begin = list(islice(left, 1))
+    if begin and len(begin[0]) == 1:
+        begin += islice(left, 1)
+    neighbour = begin[1][:1] if len(begin) > 1 else None
+    for batch in chain(begin, left):
+        yield batch, neighbour if len(batch) == 1 else None
+        neighbour = batch[:1].clone()
+
+
+def copy(pictures: Tensor, generator: torch.Generator, neighbours: Tensor | None = None) -> Posed:
     """The picture as it is: only a narrow network learns from it."""
     return Posed(pictures, None)
 
 
-def denoise(pictures: Tensor, generator: torch.Generator) -> Posed:
+def denoise(pictures: Tensor, generator: torch.Generator, neighbours: Tensor | None = None) -> Posed:
     """Gaussian noise, of a strength of its own in each picture, and a few pixels black or white."""
     dice, count = Dice(generator, pictures.device), len(pictures)
     sigma = dice.log_uniform(count, 1, 1, 1, low=SIGMA[0], high=SIGMA[1])
@@ -55,7 +72,7 @@ def denoise(pictures: Tensor, generator: torch.Generator) -> Posed:
     return Posed(torch.where(drawn < salt, (drawn < salt / 2).to(noisy.dtype), noisy), None)
 
 
-def inpaint(pictures: Tensor, generator: torch.Generator) -> Posed:
+def inpaint(pictures: Tensor, generator: torch.Generator, neighbours: Tensor | None = None) -> Posed:
     """About half of the cells hidden, their size one of three in each picture (Zavrtanik et al., "RIAD", 2021)."""
     dice, count = Dice(generator, pictures.device), len(pictures)
     share = dice.uniform(count, 1, 1, 1, low=HIDDEN[0], high=HIDDEN[1])
@@ -68,12 +85,12 @@ def inpaint(pictures: Tensor, generator: torch.Generator) -> Posed:
     return Posed(hidden_under(pictures, places), places)
 
 
-def repair(pictures: Tensor, generator: torch.Generator) -> Posed:
+def repair(pictures: Tensor, generator: torch.Generator, neighbours: Tensor | None = None) -> Posed:
     """Synthetic defects in most pictures."""
-    return Posed(*damage(pictures, generator))
+    return Posed(*damage(pictures, generator, neighbours=neighbours))
 
 
-TASKS: dict[str, Callable[[Tensor, torch.Generator], Posed]] = {
+TASKS: dict[str, Callable[[Tensor, torch.Generator, Tensor | None], Posed]] = {
     "copy": copy,
     "denoise": denoise,
     "inpaint": inpaint,

@@ -30,7 +30,7 @@ from rayae.networks import weights
 from rayae.pixels import as_images
 from rayae.samples import Sample, samples_of
 from rayae.shares import images_of_each
-from rayae.tasks import Posed, posed
+from rayae.tasks import Posed, posed, with_neighbours
 from rayae.trial import try_out
 
 WARM_UP_SHARE = 0.05
@@ -206,23 +206,25 @@ def _steps(training: Training, epoch: int, pictures: Pictures) -> tuple[float, f
     training.detector.train()
     steps, rate, waited = len(pictures) // training.batch, 0.0, 0.0
     loss = torch.zeros((), device=device)
-    batches = _shuffled(pictures, training.batch, plan.seed + epoch, device)
+    batches = with_neighbours(_shuffled(pictures, training.batch, plan.seed + epoch, device))
     for step in range(steps):
         asked = time.monotonic()
-        images = next(batches)
+        images, neighbours = next(batches)
         waited += time.monotonic() - asked
         rate = learning_rate(plan, ((epoch - 1) * steps + step) / (plan.epochs * steps))
-        loss += _step(training, images, rate, generator)
+        loss += _step(training, images, neighbours, rate, generator)
     return collective.reduced(loss)[0] / (steps * collective.count()), rate, waited
 
 
-def _step(training: Training, images: Tensor, rate: float, generator: torch.Generator) -> Tensor:
+def _step(
+    training: Training, images: Tensor, neighbours: Tensor | None, rate: float, generator: torch.Generator
+) -> Tensor:
     plan, optimizer = training.plan, training.optimizer
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.zero_grad(set_to_none=True)
     images = augment(images, plan.augmentation, generator)
-    pose = posed(plan.task, images, generator)
+    pose = posed(plan.task, images, generator, neighbours)
     total = torch.zeros((), device=images.device)
     parts = list(_parts(images, pose, plan.accumulation))
     for number, (some, part) in enumerate(parts):
@@ -276,9 +278,10 @@ def _look(training: Training, pictures: Pictures) -> tuple[float, float]:
     device, batch = training.device, training.batch
     generator = seeded(training.plan.seed, 0)
     sums = torch.zeros(3, device=device)
-    for pixels in in_batches(pictures, batch):
-        images = as_images(torch.from_numpy(pixels).to(device))
-        loss, error = _loss(training, training.detector, images, posed(training.plan.task, images, generator))
+    batches = (as_images(torch.from_numpy(pixels).to(device)) for pixels in in_batches(pictures, batch))
+    for images, neighbours in with_neighbours(batches):
+        pose = posed(training.plan.task, images, generator, neighbours)
+        loss, error = _loss(training, training.detector, images, pose)
         sums += torch.stack([loss * len(images), error * len(images), torch.full_like(loss, len(images))])
     loss_sum, error_sum, count = collective.reduced(sums)
     return loss_sum / count, error_sum / count

@@ -20,17 +20,26 @@ from rayae.detector import Detector, Seen
 from rayae.errors import DataError, TrainingError
 from rayae.nearest import MOST_IMAGES, Nearest
 from rayae.pixels import as_images
-from rayae.scores import COMBINED, Gaussian, Places, Standard
-from rayae.scores.places import PlaceSums, grid_of
+from rayae.scores import COMBINED, Gaussian, Places, Standard, Textures
+from rayae.scores.places import PlaceSums, grid_of, gridded
+from rayae.scores.textures import texture_maps
 from rayae.statistics import area_under
+from rayae.tasks import with_neighbours
 from rayae.verdicts import variety_of
 
-TO_COMBINE = ("place_mean", "place_worst1", "gradient_mean", "component_worst1", "nearest_distance")
-"""What network and head see, over all and where it is worst, and one each of edges, components and neighbours."""
+TO_COMBINE = (
+    "place_mean",
+    "place_worst1",
+    "gradient_mean",
+    "component_gradient",
+    "texture_worst1",
+    "nearest_distance",
+)
+"""Three of what network and head see, and three of what needs neither: no one of them is good at all defects."""
 MOST_LATENTS = 20_000
 """Training pictures, of all workers together, whose latents and features have statistics."""
 MOST_FOR_COMPONENTS = 2_000
-"""Training pictures, of all workers together, that the principal components are those of."""
+"""Training pictures, of all workers together, that principal components are those of."""
 MOST_RECONSTRUCTED = 2**25
 """Values, pixels times channels, of the pictures whose variety is measured: 2,048 of 128 x 128 in grey."""
 ROUNDS = 3
@@ -81,6 +90,7 @@ def try_out(
     look = Looking(detector.eval(), batch, precision, generator)
     detector.gaussian, detector.places = look.statistics(train[: -(-MOST_LATENTS // collective.count())])
     detector.components = look.components(train)
+    detector.textures = look.textures(train)
     detector.nearest = look.nearest(train)
     normal = look.scores(validation)
     detector.standard = standard_of(normal)
@@ -142,6 +152,21 @@ class Looking:
         return found if len(found.basis) else None
 
     @torch.no_grad()
+    def textures(self, pictures: Pictures) -> Textures | None:
+        """Of as many; None when they are all the same."""
+        share = pictures[: -(-MOST_FOR_COMPONENTS // collective.count())]
+        _, height, width, channels = pictures.shape
+        parts = []
+        for pixels in in_batches(share, self.batch):
+            maps = texture_maps(self.detector.masked(self._device_pixels(pixels)))
+            parts.append(gridded(maps, *grid_of(height, width)))
+        try:
+            found = Textures.fit([torch.cat(parts)], channels, height, width)
+        except DataError:  # nothing varies
+            return None
+        return found if len(found.basis) else None
+
+    @torch.no_grad()
     def nearest(self, pictures: Pictures) -> Nearest:
         """Of some of these pictures of each worker."""
         share = pictures[: -(-MOST_IMAGES // collective.count())]
@@ -171,10 +196,9 @@ class Looking:
 
     @torch.inference_mode()
     def _seen(self, pictures: Pictures, damaged: bool) -> Iterator[tuple[Tensor, Seen]]:
-        for pixels in in_batches(pictures, self.batch):
-            images = self._device_pixels(pixels)
-            if damaged:
-                images = damage(images, self.generator, share=1.0).pictures
+        batches = (self._device_pixels(pixels) for pixels in in_batches(pictures, self.batch))
+        for clean, neighbours in with_neighbours(batches):
+            images = damage(clean, self.generator, share=1.0, neighbours=neighbours).pictures if damaged else clean
             with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
                 seen = self.detector.look(images)
             yield images, seen

@@ -13,7 +13,10 @@ from torch import Tensor
 from rayae.components import principal_components, project
 from rayae.nearest import MOST_IMAGES, Nearest
 from rayae.pixels import as_images
-from rayae.scores import describe, measure
+from rayae.scores import TEXTURE_SCORES, Textures, describe, measure
+from rayae.scores.places import grid_of, gridded
+from rayae.scores.textures import texture_maps
+from rayae.trial import MOST_FOR_COMPONENTS
 
 Pixels = NDArray[np.uint8]
 Columns = dict[str, NDArray[np.float32]]
@@ -49,6 +52,23 @@ def fit_nearest(train: Pixels, calibration: Pixels, seed: int, minutes: float) -
     return lambda pixels: in_batches(pixels, lambda some: {"nearest_distance": nearest(as_images(some))})
 
 
+def fit_textures(train: Pixels, calibration: Pixels, seed: int, minutes: float) -> Score:
+    """What the principal components of brightness and edges at each place cannot say, as every bundle has it."""
+    kept = np.random.default_rng(seed).permutation(len(train))[:MOST_FOR_COMPONENTS]
+    height, width, channels = train.shape[1:]
+    parts = [
+        gridded(texture_maps(as_images(torch.from_numpy(train[kept[at : at + AT_ONCE]]))), *grid_of(height, width))
+        for at in range(0, len(kept), AT_ONCE)
+    ]
+    textures = Textures.fit([torch.cat(parts)], channels, height, width)
+
+    def score(pixels: Tensor) -> dict[str, Tensor]:
+        images = as_images(pixels)
+        return measure(images, images, textures=textures, names=TEXTURE_SCORES)
+
+    return lambda pixels: in_batches(pixels, score)
+
+
 def fit_pca(train: Pixels, calibration: Pixels, seed: int, minutes: float) -> Score:
     """Reconstruction from principal components of all pixels, by the scores of the autoencoder: `mse k=8` and so on."""
     values = torch.from_numpy(train).flatten(1).float() / 255
@@ -69,6 +89,7 @@ def fit_pca(train: Pixels, calibration: Pixels, seed: int, minutes: float) -> Sc
 FLOORS: dict[str, Fit] = {
     "statistics/none": fit_statistics,
     "nearest/none": fit_nearest,
+    "textures/pca": fit_textures,
     "reconstruction/pca": fit_pca,
 }
 """What runs each time, and needs no minutes."""

@@ -1,6 +1,6 @@
 """Home of what fills a defect: other pictures, noise, other levels, the picture itself moved or blurred.
 
-Each function takes the batch `[B, C, H, W]`, which of its pictures are to be changed `[n]`, and masks `[n, H, W]`, and
+Each function takes a batch `[B, C, H, W]`, which of its pictures are to be changed `[n]`, and masks `[n, H, W]`, and
 gives what is to be added to those pictures, `[n, C, H, W]`: exactly 0 where the mask is, except for `blend`.
 """
 

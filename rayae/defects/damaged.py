@@ -55,11 +55,13 @@ def damage(
     contents: Sequence[str] = tuple(CONTENTS),
     share: float = 0.7,
     most: int = 3,
+    neighbours: Tensor | None = None,
 ) -> Damaged:
     """Put up to `most` defects into a `share` of the pictures `[B, C, H, W]`, float32 in [0, 1] on any device.
 
-    The rest of the pictures stays as it is, bit by bit. With a generator on the CPU nothing waits for a GPU. Raises
-    ConfigError for shapes and contents that are not known, and for sides below 32 pixels.
+    The rest of the pictures stays as it is, bit by bit. What is pasted comes from the others of the batch and from its
+    `neighbours`, of the same shape. With a generator on the CPU nothing waits for a GPU. Raises ConfigError for shapes
+    and contents that are not known, and for sides below 32 pixels.
     """
     _refuse(pictures, shapes, contents)
     dice = Dice(generator, pictures.device)
@@ -72,10 +74,11 @@ def damage(
             masks.index_copy_(0, rows.to(pictures.device), SHAPES[name](len(rows), height, width, dice))
     changes = pictures.new_empty(len(plan.which), *pictures.shape[1:])
     which = plan.which.to(pictures.device)
+    sources = pictures if neighbours is None else torch.cat([pictures, neighbours])
     for number, name in enumerate(contents):
         rows = (plan.content == number).nonzero()[:, 0].to(pictures.device)
         if len(rows):
-            changes.index_copy_(0, rows, CONTENTS[name](pictures, which[rows], masks.index_select(0, rows), dice))
+            changes.index_copy_(0, rows, CONTENTS[name](sources, which[rows], masks.index_select(0, rows), dice))
     changes *= dice.uniform(len(changes), 1, 1, 1, low=OPACITY[0], high=OPACITY[1])
     damaged = _added(pictures, changes, which, plan.a_round)
     return Damaged(damaged, visible(pictures, damaged))

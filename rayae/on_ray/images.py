@@ -160,17 +160,21 @@ def _each_block(images: pa.Table, step: Callable[..., Any], loader: Loader) -> D
 
 
 def thumbnails_of(held: Dataset, wanted: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """The thumbnails of these images, in this order, `[N, 132, 132, 1]` uint8, brought to this process."""
+    """The thumbnails of these images, in this order, `[N, 132, 132, 1]` uint8, brought to this process.
+
+    ClusterError when the pictures are lost.
+    """
 
     def made(batch: Any) -> dict[str, NDArray[Any]]:
         chosen = np.isin(batch["image_id"], wanted)
         small = [thumbnail(pixels) for pixels in batch["pixels"][chosen]]
         return {"image_id": batch["image_id"][chosen], "thumbnail": np.array(small, np.uint8).reshape(-1, *THUMBNAIL)}
 
-    batches = held.map_batches(made, batch_format="numpy", num_cpus=1).iter_batches(batch_format="numpy")
-    found = {
-        image_id: small
-        for batch in batches
-        for image_id, small in zip(batch["image_id"].tolist(), batch["thumbnail"], strict=True)
-    }
+    with _deaths_told():
+        batches = held.map_batches(made, batch_format="numpy", num_cpus=1).iter_batches(batch_format="numpy")
+        found = {
+            image_id: small
+            for batch in batches
+            for image_id, small in zip(batch["image_id"].tolist(), batch["thumbnail"], strict=True)
+        }
     return Thumbnails(found).of(wanted)

@@ -20,6 +20,7 @@ from rayae.score_names import (
     PICTURE_SCORES,
     PLACE_SCORES,
     SCORE_NAMES,
+    TEXTURE_SCORES,
 )
 from rayae.scores.filters import blur, grey, smooth
 from rayae.scores.gaussian import Gaussian
@@ -30,6 +31,7 @@ from rayae.scores.places import Places, place_scores
 from rayae.scores.region import Region, average, peak, worst_share
 from rayae.scores.standard import Standard
 from rayae.scores.structure import ssim_error, structure_errors
+from rayae.scores.textures import Textures, texture_scores
 
 __all__ = [
     "COMBINED",
@@ -40,10 +42,12 @@ __all__ = [
     "PICTURE_SCORES",
     "PLACE_SCORES",
     "SCORE_NAMES",
+    "TEXTURE_SCORES",
     "Gaussian",
     "Places",
     "Region",
     "Standard",
+    "Textures",
     "average",
     "blur",
     "describe",
@@ -69,6 +73,7 @@ def measure(
     features: Sequence[Tensor] = (),
     places: Places | None = None,
     components: Components | None = None,
+    textures: Textures | None = None,
     nearest: Nearest | None = None,
     standard: Standard | None = None,
     region: Region | None = None,
@@ -83,12 +88,13 @@ def measure(
     `[B, 1, h, w]` (see `head_scores`). `latent_distance` is that of `latent` `[B, D]` from the training latents, in
     standard deviations. `place_mean` and `place_worst1` are those of `features` at each of the `places` (see
     `place_scores`). `component_mse`, `component_worst1` and `component_gradient` are `mse`, `mse_worst1` and
-    `gradient_mean` of the image against what the principal components can say of it. `nearest_distance` is that to the
-    nearest training picture (see `Nearest`). `combined` is the mean of the scores of the `standard`, standardised.
+    `gradient_mean` of the image against what the principal components can say of it. `texture_worst1` is that of the
+    distances of `textures`. `nearest_distance` is that to the nearest training picture (see `Nearest`). `combined` is
+    the mean of the scores of the `standard`, standardised.
 
-    What would need a head, a latent with its Gaussian, features with their places, components, codes of training
-    pictures, or a standard that is not given is left out. In a region means are weighted, and the worst are of what is
-    inside; what is outside changes no score. ConfigError when a name is no score's.
+    What would need a head, a latent with its Gaussian, features with their places, components, textures, codes of
+    training pictures, or a standard that is not given is left out. In a region means are weighted, and the worst are
+    of what is inside; what is outside changes no score. ConfigError when a name is no score's.
     """
     refuse_unknown(names)
     wanted = {*names} | ({*standard.names} if standard is not None and COMBINED in names else set())
@@ -104,6 +110,8 @@ def measure(
             scores |= place_scores(places(features), region)
         if components is not None and wanted & {*COMPONENT_SCORES}:
             scores |= _of_components(images, components, region, wanted)
+        if textures is not None and wanted & {*TEXTURE_SCORES}:
+            scores |= texture_scores(textures(images if region is None else region.masked(images)), region)
         if nearest is not None and wanted & {*NEAREST_SCORES}:
             scores["nearest_distance"] = nearest(images if region is None else region.masked(images))
         if standard is not None and COMBINED in names and {*standard.names} <= {*scores}:

@@ -34,7 +34,7 @@ def _summed_errors(pairs: Tensor, scales: int) -> Tensor:
     errors = _errors(pairs)
     if scales == 1:
         return errors
-    enlarged = functional.interpolate(_summed_errors(_halved(pairs), scales - 1), scale_factor=2, mode="nearest")
+    enlarged = functional.interpolate(_summed_errors(halved(pairs), scales - 1), scale_factor=2, mode="nearest")
     return errors + enlarged[..., : pairs.shape[-2], : pairs.shape[-1]]
 
 
@@ -56,7 +56,7 @@ def _squared_sums(pictures: Tensor) -> Tensor:
     return torch.addcmul(across.square(), along, along)
 
 
-def _halved(pictures: Tensor) -> Tensor:
+def halved(pictures: Tensor) -> Tensor:
     """Means of 2 x 2 pixels; an odd last row or column is its own mean. A third of the time of `avg_pool2d`."""
     height, width = pictures.shape[-2:]
     if height % 2 or width % 2:

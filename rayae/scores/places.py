@@ -48,11 +48,17 @@ class Places(nn.Module):
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Distances in standard deviations, `[B, 1, rows, columns]`, of maps `[B, C_k, h_k, w_k]` with C in all."""
+        return self.lengths(self.whitened(features))
+
+    def whitened(self, features: Sequence[Tensor]) -> Tensor:
+        """What the distances are the lengths of, `[B, P, D]`: of training pictures, of variance 1 at a place."""
         with torch.autocast(features[0].device.type, enabled=False):
             centred = reduced(features, self.projection, self.rows, self.columns) - self.mean
-            whitened = torch.einsum("bpd,pde->bpe", centred, self.whitening)
-            distances: Tensor = whitened.square().sum(2).sqrt().reshape(-1, 1, self.rows, self.columns)
-            return distances
+            return torch.einsum("bpd,pde->bpe", centred, self.whitening)
+
+    def lengths(self, rows: Tensor) -> Tensor:
+        """Those of `[B, P, D]`, as a map `[B, 1, rows, columns]`."""
+        return rows.square().sum(2).sqrt().reshape(-1, 1, self.rows, self.columns)
 
     def spec(self) -> dict[str, int]:
         """That from which one of the same size is made."""
@@ -67,7 +73,7 @@ class PlaceSums:
 
     def __init__(self, features: Sequence[Tensor], rows: int, columns: int) -> None:
         self.rows, self.columns = rows, columns
-        self.projection = _projection(_gridded(features, rows, columns))
+        self.projection = _projection(gridded(features, rows, columns))
         first = reduced(features, self.projection, rows, columns).double()
         self.shift = collective.summed(first.mean(0)) / collective.count()
         self.count = 0
@@ -115,10 +121,10 @@ def grid_of(height: int, width: int) -> tuple[int, int]:
 
 def reduced(features: Sequence[Tensor], projection: Tensor, rows: int, columns: int) -> Tensor:
     """Maps `[B, C_k, h_k, w_k]` as the D numbers of each place, `[B, P, D]` float32."""
-    return _gridded(features, rows, columns).flatten(2).transpose(1, 2) @ projection
+    return gridded(features, rows, columns).flatten(2).transpose(1, 2) @ projection
 
 
-def _gridded(features: Sequence[Tensor], rows: int, columns: int) -> Tensor:
+def gridded(features: Sequence[Tensor], rows: int, columns: int) -> Tensor:
     """Maps at the size of the grid, one below the other: `[B, C, rows, columns]` float32."""
     return torch.cat([_resized(one.float(), (rows, columns)) for one in features], dim=1)
 

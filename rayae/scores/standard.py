@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rayae.errors import DataError
-from rayae.score_names import COMPONENT_SCORES, PICTURE_SCORES, SINGLE_SCORES
+from rayae.score_names import COMPONENT_SCORES, PICTURE_SCORES, SINGLE_SCORES, TEXTURE_SCORES
 
 NORMAL_MAD = 1.4826
 """Standard deviations in one median absolute deviation of a normal distribution."""
@@ -43,7 +43,7 @@ class Standard:
     @classmethod
     def fit(cls, scores: Mapping[str, NDArray[np.floating]], names: Sequence[str]) -> "Standard":
         """The scale of these scores, from their values on held-out normal images, `[N]` each, all finite."""
-        is_log = tuple(name in (*PICTURE_SCORES, *COMPONENT_SCORES) for name in names)
+        is_log = tuple(name in (*PICTURE_SCORES, *COMPONENT_SCORES, *TEXTURE_SCORES) for name in names)
         centres, spreads = [], []
         for name, log in zip(names, is_log, strict=True):
             values = np.asarray(scores[name], dtype=np.float64)

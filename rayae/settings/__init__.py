@@ -1,5 +1,6 @@
 """Home of the typed settings, one class a verb. Below the verbs nobody sees them: values are passed on."""
 
+from rayae.settings.analysis import QuerySettings, TopSettings
 from rayae.settings.base import Fraction, Images, Moment, OpenFraction, Placement, Settings, moment
 from rayae.settings.calibrate import CalibrateSettings, CalibrationSettings, RuleSettings
 from rayae.settings.elsewhere import DemoSettings, SubmitSettings
@@ -42,6 +43,7 @@ __all__ = [
     "Patterns",
     "Placement",
     "PreprocessSettings",
+    "QuerySettings",
     "ReaderSettings",
     "Rectangle",
     "ReportSettings",
@@ -58,6 +60,7 @@ __all__ = [
     "StorageSettings",
     "SubmitSettings",
     "Task",
+    "TopSettings",
     "TrainSettings",
     "VerbSettings",
     "VerifySettings",

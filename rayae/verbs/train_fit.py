@@ -62,7 +62,7 @@ class Fitted:
 
 
 def fitted(job: Job) -> Fitted:
-    """Read, train, and look for near-duplicates between the sides."""
+    """Read, look for near-duplicates between the sides, and train, so that a failed look costs no training."""
     return _inline(job) if job.settings.placement == "inline" else _on_ray(job)
 
 
@@ -79,11 +79,12 @@ def _on_ray(job: Job) -> Fitted:
     connect(math.ceil((fewest or 1) * resources.cpus_per_worker))
     planned = plan_workers(fewest, resources.cpus_per_worker, resources.gpus_per_worker)
     workers = replace(planned, most=settings.most_workers)
+    wait_for_one(workers, resources.wait_s)  # of nodes that may come too little is known before the first is there
     held = are_held(settings.pictures, read.images.num_rows, job.preprocess, room_on(capacity(), workers))
-    wait_for_one(workers, resources.wait_s)
     with lacking_told(workers):
         pictures, became, thumbnails = taken_in(read.images, job.loader(workers.most or workers.count), held)
-    share = Share(*(usable(job.material.of(side), became, settings) for side in ("train", "validation")))
+        share = Share(*(usable(job.material.of(side), became, settings) for side in ("train", "validation")))
+        found = twins(read, became, thumbnails)
     say(f"training on {len(share.train):,} images with {workers.in_words()}, {workers.gpus:g} GPU each")
     wait_for_all(workers, resources.wait_s)
     with lacking_told(workers), shown_as_it_grows(job.folder, job.plan.epochs):
@@ -98,7 +99,7 @@ def _on_ray(job: Job) -> Fitted:
             name=job.name,
             max_failures=settings.max_worker_failures,
         )
-    return Fitted(progress, became, twins(read, became, thumbnails))
+    return Fitted(progress, became, found)
 
 
 def _inline(job: Job) -> Fitted:
@@ -106,6 +107,7 @@ def _inline(job: Job) -> Fitted:
         job.read, job.loader(), are_held(job.settings.pictures, job.read.kept, job.preprocess, room_here(job.read))
     )
     train, validation = (usable(job.material.of(side), seen.became, job.settings) for side in ("train", "validation"))
+    found = twins(job.read, seen.became, seen.thumbnails.of)
     checkpoint = storage.join(job.folder, CHECKPOINT)
     say(f"training on {len(train):,} images in this process")
     progress = fit(
@@ -117,7 +119,7 @@ def _inline(job: Job) -> Fitted:
         checkpoint=storage.read_bytes(checkpoint) if storage.exists(checkpoint) else None,
         after_epoch=_keeper(job, checkpoint),
     )
-    return Fitted(progress, seen.became, twins(job.read, seen.became, seen.thumbnails.of))
+    return Fitted(progress, seen.became, found)
 
 
 def _keeper(job: Job, checkpoint: str) -> Callable[[Told], None]:

@@ -27,6 +27,7 @@ def training_plan(settings: TrainSettings, preprocess: Preprocess) -> TrainingPl
         "latent": None,
         "places": None,
         "components": None,
+        "textures": None,
         "nearest": None,
         "region": settings.region is not None,
         "standard": None,

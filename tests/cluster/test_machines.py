@@ -22,6 +22,7 @@ pytestmark = pytest.mark.skipif(WHY is not None, reason=str(WHY))
 long = pytest.mark.skipif(not os.environ.get("RAYAE_MACHINES"), reason="takes minutes: make machines")
 IMAGES, CHUNK_IMAGES = 640, 16
 CHUNKS = IMAGES // CHUNK_IMAGES
+Disturbed = Callable[[Callable[[Machines], None]], tuple[Path, str]]
 GONE_S = 20.0
 """Until a machine that answers nothing counts as dead; see FAST."""
 
@@ -65,7 +66,7 @@ def midway(run: Path, log: Path, chunks: int = 5) -> None:
     assert written(run) < CHUNKS - 5, "too late to be midway"
 
 
-def check_whole(run: Path, undisturbed: pa.Table) -> None:
+def assert_whole(run: Path, undisturbed: pa.Table) -> None:
     """Each image has one row, and that of the undisturbed run."""
     assert main(["verify", str(run)]) == 0
     found = Run.open(str(run)).results()
@@ -74,57 +75,60 @@ def check_whole(run: Path, undisturbed: pa.Table) -> None:
 
 
 @pytest.fixture
-def disturbed(
-    archive: Path, slow_bundle: Path, undisturbed: pa.Table, tmp_path: Path
-) -> Callable[[Callable[[Machines], None]], str]:
-    """Score on three machines, do something to them midway, check the rows; what the driver has said."""
+def disturbed(archive: Path, slow_bundle: Path, tmp_path: Path) -> Disturbed:
+    """Score on three machines, do something to them midway; the run, and what the driver has said."""
 
-    def score(disturb: Callable[[Machines], None]) -> str:
+    def score(disturb: Callable[[Machines], None]) -> tuple[Path, str]:
         run, log = tmp_path / "run", tmp_path / "log"
         with machines(3) as cluster:
             driver = cluster.start(*words(archive, slow_bundle, run, 3), log=log)
             midway(run, log)
             disturb(cluster)
             ends_well(driver, log)
-        check_whole(run, undisturbed)
-        return log.read_text()
+        return run, log.read_text()
 
     return score
 
 
-def test_a_machine_that_dies_costs_no_row(disturbed: Callable[[Callable[[Machines], None]], str]) -> None:
-    disturbed(lambda cluster: cluster.machines[1].kill())
+def test_a_machine_that_dies_costs_no_row(disturbed: Disturbed, undisturbed: pa.Table) -> None:
+    run, _ = disturbed(lambda cluster: cluster.machines[1].kill())
+    assert_whole(run, undisturbed)
 
 
 @long
 def test_a_machine_that_is_drained_hands_its_work_over(
-    disturbed: Callable[[Callable[[Machines], None]], str],
+    disturbed: Disturbed,
+    undisturbed: pa.Table,
 ) -> None:
     def drain(cluster: Machines) -> None:
         cluster.drain(cluster.machines[1], deadline_s=10)
         pause(10)
         cluster.machines[1].kill()  # as who drains a machine does at the deadline
 
-    said = disturbed(drain)
+    run, said = disturbed(drain)
+    assert_whole(run, undisturbed)
     assert "waiting for 1 of 3 workers: the cluster has 2 CPUs and 0 GPUs" in said
 
 
 @long
-def test_a_machine_that_gets_sigterm_drains_itself(disturbed: Callable[[Callable[[Machines], None]], str]) -> None:
-    said = disturbed(lambda cluster: cluster.machines[1].terminate())
+def test_a_machine_that_gets_sigterm_drains_itself(disturbed: Disturbed, undisturbed: pa.Table) -> None:
+    run, said = disturbed(lambda cluster: cluster.machines[1].terminate())
+    assert_whole(run, undisturbed)
     assert "waiting for 1 of 3 workers: the cluster has 2 CPUs and 0 GPUs" in said
 
 
 @long
 def test_a_machine_that_is_cut_off_and_comes_back_changes_no_row(
-    disturbed: Callable[[Callable[[Machines], None]], str],
+    disturbed: Disturbed,
+    undisturbed: pa.Table,
 ) -> None:
     def cut(cluster: Machines) -> None:
         cluster.cut(cluster.machines[1])
         pause(GONE_S)
         cluster.mend(cluster.machines[1])
 
-    said = disturbed(cut)
+    run, said = disturbed(cut)
+    assert_whole(run, undisturbed)
     assert "waiting for 1 of 3 workers: the cluster has 2 CPUs and 0 GPUs" in said
 
 
@@ -145,4 +149,4 @@ def test_a_head_that_dies_ends_the_driver_and_another_cluster_does_the_rest(
     with machines(2) as another:
         ends_well(another.start(*asked, log=log), log)
     assert {path: path.stat().st_mtime_ns for path in left_behind} == left_behind
-    check_whole(run, undisturbed)
+    assert_whole(run, undisturbed)

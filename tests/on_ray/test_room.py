@@ -3,10 +3,11 @@
 import math
 
 import pytest
+from ray._private.ray_constants import DEFAULT_OBJECT_STORE_MEMORY_PROPORTION
 
 from rayae.memory import SHARE
 from rayae.on_ray.capacity import Capacity, Groups, Nodes, Workers, capacity
-from rayae.on_ray.room import STORE_SHARE, room_on
+from rayae.on_ray.room import STORE_OF_MEMORY, STORE_SHARE, room_on
 
 GB = 1024**3
 
@@ -43,10 +44,41 @@ def test_the_object_store_holds_all_pictures_as_well() -> None:
 
 
 def test_of_nodes_that_may_come_the_memory_counts_where_it_is_known() -> None:
-    known, unknown = (Groups((Nodes(8, 4, 0, memory),)) for memory in (8.0 * GB, math.inf))
-    head = Nodes(1, 0, 0, 0.0, math.inf)
+    known, unknown = (Groups((Nodes(8, 4, 0, memory, 900 * GB),)) for memory in (8.0 * GB, math.inf))
+    head = Nodes(1, 0, 0, 0.0, 900 * GB)
     assert room_on(Capacity((head,), known), Workers(8, 4, 0)).size_bytes == pytest.approx(SHARE * 8 * 8 * GB)
-    assert room_on(Capacity((head,), unknown), Workers(8, 4, 0)).size_bytes == math.inf
+    assert room_on(Capacity((head, node(4, 6, 900)), unknown), Workers(8, 4, 0)).size_bytes == pytest.approx(
+        SHARE * 8 * 6 * GB
+    )
+
+
+def test_of_nodes_that_may_come_only_those_have_a_store_that_the_workers_wait_for() -> None:
+    kind = node(4, 1000, 3, count=100)
+    have = Capacity((node(0, 1000, 2), node(4, 1000, 3)), Groups((kind,)))
+    for count, coming in ((1, 0), (4, 0), (5, 1), (8, 1), (9, 2), (12, 2)):
+        assert room_on(have, Workers(count, 1, 0)).size_bytes == pytest.approx(STORE_SHARE * (2 + 3 + coming * 3) * GB)
+
+
+def test_workers_that_may_become_more_have_the_room_of_the_fewest() -> None:
+    have = Capacity((node(4, 1000, 3),), Groups((node(4, 1000, 3, count=100),)))
+    assert room_on(have, Workers(4, 1, 0, most=40)).size_bytes == pytest.approx(STORE_SHARE * 3 * GB)
+
+
+def test_of_several_kinds_of_nodes_that_may_come_the_one_with_least_store_counts() -> None:
+    kinds = (node(4, 1000, 9, count=5), node(1, 1000, 2, count=5), node(0, 1000, 0.1, count=5))
+    assert room_on(Capacity((), Groups(kinds)), Workers(4, 1, 0)).size_bytes == pytest.approx(STORE_SHARE * 4 * 2 * GB)
+
+
+def test_a_store_that_nobody_knows_is_reckoned_by_the_memory_or_as_on_a_node_that_is_there() -> None:
+    by_memory, unknown = (Groups((Nodes(8, 4, 0, memory),)) for memory in (10.0 * GB, math.inf))
+    assert room_on(Capacity((), by_memory), Workers(2, 4, 0)).size_bytes == pytest.approx(STORE_SHARE * 2 * 3 * GB)
+    there = (node(4, 1000, 5), node(0, 1000, 1))
+    assert room_on(Capacity(there, unknown), Workers(3, 4, 0)).size_bytes == pytest.approx(STORE_SHARE * 16 * GB)
+    assert room_on(Capacity((), unknown), Workers(3, 4, 0)).size_bytes == 0
+
+
+def test_the_share_of_memory_that_is_an_object_store_is_that_of_ray() -> None:
+    assert STORE_OF_MEMORY == DEFAULT_OBJECT_STORE_MEMORY_PROPORTION
 
 
 def test_the_place_is_told() -> None:

@@ -26,6 +26,7 @@ DETECTOR = {
     "latent": None,
     "places": None,
     "components": None,
+    "textures": None,
     "nearest": None,
     "region": False,
     "standard": None,

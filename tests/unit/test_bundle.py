@@ -169,7 +169,7 @@ def test_a_cut_bundle_json_is_told(bundle, bytes_kept):
     assert refusal(bundle).startswith(f"{bundle.uri} cannot be opened: {uri} is not valid JSON (")
 
 
-@pytest.mark.parametrize("text", ["null", "[]", "[1]", "3", '"x"', "{}", "[" * 100_000, '{"schema_version": 2}'])
+@pytest.mark.parametrize("text", ["null", "[]", "[1]", "3", '"x"', "{}", "[" * 100_000, '{"schema_version": 3}'])
 def test_a_bundle_json_of_another_shape_is_told(bundle, text):
     storage.write_text(storage.join(bundle.uri, BUNDLE), text)
     assert refusal(bundle).startswith(f"{bundle.uri}: bundle.json is damaged (")
@@ -243,7 +243,7 @@ def test_a_file_without_a_hash_is_refused(whole, name):
 def test_another_schema_version_is_refused(bundle, version):
     rewrite(bundle, schema_version=version)
     assert refusal(bundle) == (
-        f"{bundle.uri} has the schema version {version!r}, and this rayae reads 2; "
+        f"{bundle.uri} has the schema version {version!r}, and this rayae reads 3; "
         "open it with the version of rayae that wrote it, or train again."
     )
 

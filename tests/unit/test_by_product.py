@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 from rayae import evaluation
 from rayae.by_product import ByProduct
 from rayae.results import PIXEL_STATISTICS
-from rayae.score_names import COMPONENT_SCORES, NEAREST_SCORES
+from rayae.score_names import UNTRAINED_SCORES
 
 NUT = ([1, 2, 3, 4], [2.5, 5, 6], 3.5)
 """Scores of normal images and of defects, and the cut: AUROC (2 + 4 + 4) / 12."""
@@ -52,9 +52,9 @@ def test_the_floor_of_a_product_is_the_best_of_what_needs_no_trained_network(bot
 
 
 def test_components_and_the_nearest_image_are_floors_of_a_product_too():
-    names = (*PIXEL_STATISTICS, *COMPONENT_SCORES, *NEAREST_SCORES)
+    names = (*PIXEL_STATISTICS, *UNTRAINED_SCORES)
     level = dict.fromkeys(names, np.ones(4, np.float32))
-    for name in (*COMPONENT_SCORES, *NEAREST_SCORES):
+    for name in UNTRAINED_SCORES:
         beside = level | {name: np.float32([1, 2, 3, 4])}
         assert ByProduct("product", 0.95, {"bolt": evaluated(*BOLT, beside)}).floors == {"bolt": 1.0}
     assert ByProduct("product", 0.95, {"bolt": evaluated(*BOLT, level)}).floors == {"bolt": 0.5}

@@ -49,6 +49,23 @@ def test_a_picture_of_its_own_gets_every_shape_with_every_content(shape, content
     assert any(found)
 
 
+def test_a_picture_of_its_own_gets_what_is_pasted_from_its_neighbours():
+    black, white = torch.zeros(1, 1, 64, 64), torch.ones(1, 1, 64, 64)
+    for seed in range(20):
+        of_itself, of_another = (
+            damage(black, dice(seed), ["rectangle"], ["paste"], 1.0, 1, neighbours).pictures.max()
+            for neighbours in (None, white)
+        )
+        assert of_itself <= 0.1  # the most that a paste is brightened by
+        assert of_another >= 0.3 * (0.7 - 0.1) * 0.5  # of a mask that is soft
+
+
+def test_the_neighbours_of_a_picture_are_no_pictures_to_damage():
+    damaged = damage(GREY[:1], dice(), share=1.0, neighbours=GREY[1:])
+    assert damaged.pictures.shape == GREY[:1].shape
+    assert damaged.places.shape == GREY[:1].shape
+
+
 def test_values_stay_between_0_and_1():
     extreme = (textures(32, 3, 64, 64) > 0.5).float()
     damaged = damage(extreme, dice(), share=1.0).pictures

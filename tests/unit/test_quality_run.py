@@ -125,7 +125,12 @@ def test_the_table_holds_the_floors_and_every_score_of_a_detector(pictures):
     ]
     rows = [dict(zip(TITLES[:3], row[:3], strict=True)) for row in rank(pictures, "group", filled, 0)]
     scores = [(row["detector"], row["score"]) for row in rows]
-    assert [detector for detector, _ in scores] == ["statistics/none", "nearest/none", "reconstruction/pca"]
+    assert [detector for detector, _ in scores] == [
+        "statistics/none",
+        "nearest/none",
+        "textures/pca",
+        "reconstruction/pca",
+    ]
     assert scores[0][1].endswith(" *")
     assert scores[-1][1].endswith(" *")
     numbers, _ = split(pictures.is_defect, pictures.groups, "group", 0)
@@ -168,7 +173,10 @@ def test_a_set_whose_files_are_not_here_is_left_out_with_a_sentence(tmp_path, mo
     ("words", "sentence"),
     [
         (["task=x"], r"^there is no setting task; there are sets, splits, tasks, minutes, seeds, out\.$"),
-        (["tasks=x"], r"^there is no detector x; there are statistics/none, nearest/none, reconstruction/pca.*\.$"),
+        (
+            ["tasks=x"],
+            r"^there is no detector x; there are statistics/none, nearest/none, textures/pca, reconstruction/pca.*\.$",
+        ),
         (["splits=x"], r"^there is no split x; there are group, random\.$"),
     ],
 )

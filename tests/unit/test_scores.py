@@ -18,9 +18,11 @@ from rayae.scores import (
     PICTURE_SCORES,
     PLACE_SCORES,
     SCORE_NAMES,
+    TEXTURE_SCORES,
     Gaussian,
     Region,
     Standard,
+    Textures,
     describe,
     error_map,
     measure,
@@ -30,6 +32,7 @@ from rayae.scores import (
     worst_share,
 )
 from rayae.scores.places import PlaceSums
+from rayae.scores.textures import texture_maps
 
 SHAPE = (48, 64)
 
@@ -197,6 +200,7 @@ def everything(count=5, seed=0):
         "features": (torch.randn(count, 6, 8, 12, generator=generator),),
         "places": places_of(torch.randn(30, 6, 8, 12, generator=generator)),
         "components": components_of(torch.rand(9, 3, 32, 48, generator=generator)),
+        "textures": textures_of(torch.rand(9, 3, 32, 48, generator=generator)),
         "nearest": nearest_of(torch.rand(7, 3, 32, 48, generator=generator)),
         "standard": Standard(
             ("mse", "head_max", "latent_distance"), (-2.0, 1.0, 0.5), (0.5, 2.0, 1.5), (True, False, False)
@@ -216,6 +220,10 @@ def nearest_of(images):
     return blank.fitted(blank.coded(images))
 
 
+def textures_of(images):
+    return Textures.fit(texture_maps(images), *images.shape[1:])
+
+
 def components_of(images):
     blank = Components(*images.shape[1:], 0)
     return blank.fitted(blank.reduced(images))
@@ -230,7 +238,7 @@ def test_there_is_one_float32_a_score_and_picture():
 
 def test_what_would_need_something_that_is_not_given_is_left_out():
     a, b, given = everything()
-    head, latent, gaussian, features, places, components, nearest, standard = given.values()
+    head, latent, gaussian, features, places, components, textures, nearest, standard = given.values()
     assert tuple(measure(a, b)) == PICTURE_SCORES
     assert tuple(measure(a, b, head=head)) == (*PICTURE_SCORES, *HEAD_SCORES)
     assert tuple(measure(a, b, latent=latent)) == tuple(measure(a, b, gaussian=gaussian)) == PICTURE_SCORES
@@ -238,6 +246,7 @@ def test_what_would_need_something_that_is_not_given_is_left_out():
     assert tuple(measure(a, b, features=features)) == tuple(measure(a, b, places=places)) == PICTURE_SCORES
     assert tuple(measure(a, b, features=features, places=places)) == (*PICTURE_SCORES, *PLACE_SCORES)
     assert tuple(measure(a, b, components=components)) == (*PICTURE_SCORES, *COMPONENT_SCORES)
+    assert tuple(measure(a, b, textures=textures)) == (*PICTURE_SCORES, *TEXTURE_SCORES)
     assert tuple(measure(a, b, nearest=nearest)) == (*PICTURE_SCORES, *NEAREST_SCORES)
     assert tuple(measure(a, b, head=head, standard=standard)) == (*PICTURE_SCORES, *HEAD_SCORES)
 

@@ -18,6 +18,7 @@ from rayae.score_names import (
     PICTURE_SCORES,
     PLACE_SCORES,
     SINGLE_SCORES,
+    TEXTURE_SCORES,
 )
 from rayae.scores import Standard
 
@@ -47,7 +48,7 @@ def test_errors_of_pictures_are_compared_by_their_logarithms_and_nothing_else():
     random = np.random.default_rng(0)
     standard = Standard.fit({name: random.uniform(1, 2, 50) for name in SINGLE_SCORES}, SINGLE_SCORES)
     is_log = dict(zip(standard.names, standard.is_log, strict=True))
-    errors = (*PICTURE_SCORES, *COMPONENT_SCORES)
+    errors = (*PICTURE_SCORES, *COMPONENT_SCORES, *TEXTURE_SCORES)
     others = (*HEAD_SCORES, *LATENT_SCORES, *PLACE_SCORES, *NEAREST_SCORES)
     assert is_log == dict.fromkeys(errors, True) | dict.fromkeys(others, False)
 

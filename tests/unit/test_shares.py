@@ -22,14 +22,14 @@ def test_every_image_is_trained_on_and_all_workers_hold_as_many(train, workers):
     assert times.sum() - train < workers
 
 
-@pytest.mark.parametrize(("held_out", "workers"), [(6, 1), (6, 2), (7, 3), (3, 3)])
+@pytest.mark.parametrize(("held_out", "workers"), [(6, 1), (6, 2), (7, 3), (3, 3), (2, 3), (1, 8)])
 def test_a_held_out_image_is_with_one_worker(held_out, workers):
     found = np.concatenate([share.validation for share in shares(24, held_out, workers)])
     assert sorted(found.tolist()) == list(range(held_out))
 
 
-def test_fewer_held_out_images_than_workers_are_with_all_of_them():
-    assert [share.validation.tolist() for share in shares(24, 2, 3)] == [[0, 1]] * 3
+def test_of_fewer_held_out_images_than_workers_the_first_workers_hold_one_each():
+    assert [share.validation.tolist() for share in shares(24, 2, 3)] == [[0], [1], []]
 
 
 def test_no_image_makes_no_share_of_any():

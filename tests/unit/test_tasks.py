@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional
 
 from rayae.errors import ConfigError
-from rayae.tasks import CELLS, disjoint_masks, hidden_under, inpainted, posed
+from rayae.tasks import CELLS, disjoint_masks, hidden_under, inpainted, posed, with_neighbours
 from tests.unit.textures import textures
 
 PICTURES = textures(24, 1, 64, 64)
@@ -83,6 +83,35 @@ def test_a_repair_says_where_the_defects_are():
     changed = (task.seen - PICTURES).abs()
     assert changed[task.places == 1].mean() > 0.05
     assert changed[task.places == 0].mean() < 0.003
+
+
+def beside(*sizes):
+    """Batches of these sizes, whose pictures are 0, 1, 2, ..., and what was beside each."""
+    batches = torch.arange(float(sum(sizes))).view(-1, 1, 1, 1).split(sizes)
+    found = list(with_neighbours(batches))
+    assert torch.equal(torch.cat([batch for batch, _ in found]), torch.cat(batches))
+    return [None if neighbour is None else neighbour.flatten().tolist() for _, neighbour in found]
+
+
+def test_a_picture_of_its_own_has_one_of_the_batch_beside_it_for_a_neighbour():
+    assert beside(1, 1, 1) == [[1], [0], [1]]
+    assert beside(1, 3, 1) == [[1], None, [1]]
+    assert beside(4, 4, 1) == [None, None, [4]]
+
+
+def test_where_there_is_no_other_picture_there_is_no_neighbour():
+    assert beside(1) == [None]
+    assert beside(2) == [None]
+    assert list(with_neighbours([])) == []
+
+
+def test_what_is_repaired_in_a_picture_of_its_own_comes_from_its_neighbour():
+    flat, textured = torch.full((1, 1, 64, 64), 0.5), PICTURES[:1]
+    alone, beside_it = (
+        [posed("repair", flat, generator(seed), neighbours).seen for seed in range(40)]
+        for neighbours in (None, textured)
+    )
+    assert sum(not torch.equal(*both) for both in zip(alone, beside_it, strict=True)) > 5
 
 
 def test_an_unknown_task_is_refused():

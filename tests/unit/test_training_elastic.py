@@ -48,10 +48,10 @@ TRAIN, HELD_OUT = pictures(24), pictures(7, seed=1)
 WHOLE = replace(PLAN, batch_size=24, epochs=6, loss=Weights(l2=1.0))
 
 
-def train(folder, plan, workers, checkpoint=None, last=None):
+def train(folder, plan, workers, checkpoint=None, last=None, held_out=7):
     """The last checkpoint of so many processes that train together, until epoch `last` when there is one."""
     folder.mkdir()
-    whole = Share(np.arange(len(TRAIN)), np.arange(len(HELD_OUT)))
+    whole = Share(np.arange(len(TRAIN)), np.arange(held_out))
     started = []
     for rank in range(workers):
         mine = whole.of(rank, workers)
@@ -92,8 +92,16 @@ def test_with_several_steps_an_epoch_the_pictures_of_a_step_differ_and_the_curve
     steps = replace(WHOLE, batch_size=8)
     one, two = (np.array(curve(train(tmp_path / str(workers), steps, workers))) for workers in (1, 2))
     np.testing.assert_allclose(two[:, 4], one[:, 4])
-    np.testing.assert_allclose(two[:, 1], one[:, 1], rtol=0.5)
+    np.testing.assert_allclose(two[:, 1], one[:, 1], rtol=0.08)  # apart by 1 to 4 % with the seeds 0 to 3
     assert not np.allclose(two[:, 0], one[:, 0], rtol=1e-4)
+
+
+def test_fewer_held_out_pictures_than_workers_are_looked_at_and_counted_once_each(tmp_path):
+    short = replace(WHOLE, epochs=2)
+    one, three = (reached(train(tmp_path / str(workers), short, workers, held_out=2)) for workers in (1, 3))
+    errors = [[epoch.validation_error for epoch in progress.history] for progress in (one, three)]
+    np.testing.assert_allclose(errors[1], errors[0], rtol=1e-4)
+    assert one.outcome.trial["images"] == three.outcome.trial["images"] == 2
 
 
 def test_the_best_loss_is_measured_anew_by_another_number_of_workers():

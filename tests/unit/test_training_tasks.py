@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from rayae import detector
+from rayae import detector, training
 from rayae.augmentation import Augmentation
 from rayae.checkpoints import reached
 from rayae.losses import Weights, head_loss, reconstruction_loss
@@ -141,3 +141,16 @@ def test_the_weight_of_the_head_and_the_augmentation_have_a_part_in_the_loss():
     assert losses(train(plan("repair", "unet", epochs=1, head_weight=2.0))) != first
     assert losses(train(plan("repair", "unet", epochs=1, augmentation=Augmentation()))) != first
     assert losses(train(plan("repair", "unet", epochs=1))) == first
+
+
+def test_a_worker_with_one_picture_a_step_has_another_to_paste_from(monkeypatch):
+    given = []
+
+    def note_and_pose(task, pictures, generator, neighbours):
+        given.append((pictures, neighbours))
+        return posed(task, pictures, generator, neighbours)
+
+    monkeypatch.setattr(training, "posed", note_and_pose)
+    train(plan("repair", "unet", epochs=1, batch_size=1))
+    assert len(given) == len(TRAIN) + 2 * len(HELD_OUT)
+    assert not any(torch.allclose(images, neighbours, atol=0.01) for images, neighbours in given)

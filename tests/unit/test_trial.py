@@ -19,6 +19,7 @@ from rayae.networks.reconstructed import Reconstructed
 from rayae.pixels import as_images
 from rayae.score_names import SCORE_NAMES
 from rayae.scores import COMBINED, NEAREST_SCORES, PICTURE_SCORES, Gaussian, Standard
+from rayae.tasks import with_neighbours
 from rayae.trial import ROUNDS, TO_COMBINE, Trial, standard_of, try_out
 from tests.unit.small_things import DETECTOR, NETWORK, SIDE, pictures
 
@@ -152,12 +153,15 @@ def test_of_pictures_that_are_all_the_same_there_are_no_components():
     assert (model.components, model.standard) == (None, None)
 
 
-def test_an_auroc_is_that_of_the_pictures_as_they_are_against_the_same_with_defects():
+@pytest.mark.parametrize("batch", [8, 1])
+def test_an_auroc_is_that_of_the_pictures_as_they_are_against_the_same_with_defects(batch):
     model = around(Given(lambda images: torch.full_like(images, 0.5)))
-    found = tried(model, seed=5)
+    found = tried(model, batch=batch, seed=5)
     generator, clean = torch.Generator().manual_seed(5), as_images(torch.from_numpy(HELD_OUT))
     damaged = [
-        damage(some, generator, share=1.0).pictures for _ in range(ROUNDS) for some in clean.split(8)
+        damage(some, generator, share=1.0, neighbours=neighbours).pictures
+        for _ in range(ROUNDS)
+        for some, neighbours in with_neighbours(clean.split(batch))
     ]  # in the batches of the trial
     each = [(0.5 - some).double().square().mean((1, 2, 3)).numpy() for some in (clean, *damaged)]
     truth = np.repeat([0, 1], [len(HELD_OUT), ROUNDS * len(HELD_OUT)])

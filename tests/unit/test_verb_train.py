@@ -241,8 +241,8 @@ def test_a_primary_score_that_the_detector_turns_out_not_to_have_is_refused_and_
     assert capsys.readouterr().err.splitlines()[-1] == (
         "error: primary_score=latent_distance was asked for, and this detector cannot measure it, since too little of "
         "it varies on normal images; take one of mse, mae, mse_worst1, ssim_error, ssim_worst1, gradient_mean, "
-        "gradient_max, component_mse, component_worst1, component_gradient, nearest_distance, combined, or "
-        "`auto`, with a new `out=`."
+        "gradient_max, component_mse, component_worst1, component_gradient, texture_worst1, nearest_distance, "
+        "combined, or `auto`, with a new `out=`."
     )
     assert not Bundle.exists(str(tmp_path / "bundle"))
 

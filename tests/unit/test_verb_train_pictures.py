@@ -9,6 +9,7 @@ import pytest
 from rayae import memory
 from rayae.bundle import Bundle
 from rayae.cli import main
+from rayae.errors import ClusterError
 from rayae.verbs import train_pictures
 from rayae.verbs.train_pictures import Material, ToRead, sample
 from tests.conftest import SMALL_TRAINING, write_pictures
@@ -164,3 +165,14 @@ def test_near_duplicates_are_found_either_way(images: Path, kept: Path, tmp_path
     (leaking,) = [one for one in Bundle.open(str(out)).training["verdicts"] if one["name"] == "leaking"]
     assert f"{images}/good/part0039.png and {images}/good/part0010.png" in leaking["sentence"]
     assert leaking["sentence"].startswith("1 of 8 images of the side `calibration` ")
+
+
+def test_a_look_for_near_duplicates_that_fails_does_so_before_anything_is_trained(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ClusterError("the pictures are lost.")
+
+    monkeypatch.setattr("rayae.verbs.train_fit.twins", fail)
+    assert train(images, tmp_path / "bundle", "max_failed_fraction=0.2") == 1
+    assert not list(tmp_path.rglob("checkpoint.pt"))

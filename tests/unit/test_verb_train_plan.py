@@ -82,7 +82,7 @@ def test_the_default_is_to_repair_with_a_u_net_and_a_head():
     assert (plan.task, plan.network["kind"]) == ("repair", "unet")
     assert plan.detector == {
         "task": "repair", "head": {"channels": 3, "base_width": 8}, "latent": None, "places": None,
-        "components": None, "nearest": None,
+        "components": None, "textures": None, "nearest": None,
         "region": False, "standard": None,
     }  # fmt: skip
 
@@ -159,8 +159,8 @@ def test_an_unknown_primary_score_is_refused_with_those_that_there_are():
     words = (
         "primary_score=lpips was asked for, and a detector with task=copy has the scores mse, mae, mse_worst1, "
         "ssim_error, ssim_worst1, gradient_mean, gradient_max, latent_distance, place_mean, place_worst1, "
-        f"component_mse, component_worst1, component_gradient, nearest_distance, {COMBINED}; take one of these, or "
-        "`auto`."
+        f"component_mse, component_worst1, component_gradient, texture_worst1, nearest_distance, {COMBINED}; take "
+        "one of these, or `auto`."
     )
     with pytest.raises(ConfigError, match=f"^{re.escape(words)}$"):
         refuse_primary(settings(task="copy", primary_score="lpips"))

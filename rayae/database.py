@@ -1,0 +1,224 @@
+"""Home of a run as tables of DuckDB: SQL asks of them in bounded memory, and reaches nothing else.
+
+    results      a row an image that is done: the result columns
+    images       the manifest: a row an image, done or not
+    failures     image_id, uri, label, group, status, error of the results that are not scored
+    chunks       number, first_image_id, images, is_done
+    thresholds   value, bundle_id, score, threshold_id, and what the threshold says; a row a bundle
+
+`value` is that of the column by which bundles are chosen, null for a run with one bundle.
+"""
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import duckdb
+import pyarrow as pa
+
+from rayae import storage
+from rayae.assignment import ALL
+from rayae.errors import ConfigError, RunError
+from rayae.numbered_files import NumberedFiles
+from rayae.results import Status, result_schema
+from rayae.run import MANIFEST, Run
+
+MEMORY_BYTES = 1024**3
+BATCH_ROWS = 16_384
+QUESTIONS = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
+CLOSED: dict[str, str | bool | int | float | list[str]] = {
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "python_enable_replacements": "false",
+}
+"""No extension is fetched, and no variable of this program is a table."""
+THRESHOLDS = pa.schema(
+    [
+        *((name, pa.string()) for name in ("value", "bundle_id", "score", "threshold_id", "rule")),
+        ("cut", pa.float64()),
+        *((name, pa.int64()) for name in ("n", "k")),
+        *((name, pa.float64()) for name in ("alpha", "expected_fpr", "upper_fpr", "confidence")),
+        ("guarantee", pa.string()),
+    ]
+)
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The columns of an answer, and its rows a batch at a time, as they are found."""
+
+    schema: pa.Schema
+    batches: Iterator[pa.RecordBatch]
+
+
+@dataclass(frozen=True)
+class Database:
+    """Tables that can be asked of."""
+
+    connection: duckdb.DuckDBPyConnection
+
+    def ask(self, sql: str) -> Answer:
+        """The answer to one question, a SELECT or what DuckDB takes for one.
+
+        ConfigError when it is none or wrong, RunError when a file of results cannot be read; its batches raise alike.
+        """
+        with _told():
+            statements = self.connection.extract_statements(sql)
+            if len(statements) != 1 or statements[0].type not in QUESTIONS:
+                raise ConfigError(
+                    f"a run answers one SELECT and changes nothing; asked were {len(statements)} statement(s)"
+                    f"{''.join(f', {one.type.name}' for one in statements[:3])}."
+                )
+            relation = _interruptible(self.connection, lambda: self.connection.sql(sql))
+            reader = _interruptible(self.connection, lambda: relation.to_arrow_reader(BATCH_ROWS))
+        return Answer(reader.schema, self._batches(reader))
+
+    def table(self, sql: str) -> pa.Table:
+        """The whole answer, for questions whose answer fits into memory."""
+        answer = self.ask(sql)
+        return pa.Table.from_batches(answer.batches, answer.schema)
+
+    def _batches(self, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+        while True:
+            with _told():
+                batch = _interruptible(self.connection, lambda: next(reader, None))
+            if batch is None:
+                return
+            yield batch
+
+
+@contextlib.contextmanager
+def opened(runs: Sequence[tuple[str, Run]], memory_bytes: int = MEMORY_BYTES) -> Iterator[Database]:
+    """The tables of runs, each in its schema; `main` is the one that needs no name before its tables.
+
+    What does not fit into `memory_bytes` goes to a directory of this machine that is removed at the end. Files written
+    after this moment are not seen.
+    """
+    files = NumberedFiles()
+    with (
+        tempfile.TemporaryDirectory(prefix="rayae-query-") as scratch,
+        duckdb.connect(":memory:", config=CLOSED) as connection,
+    ):
+        connection.register_filesystem(files)
+        connection.execute(f"SET memory_limit = '{memory_bytes} B'; SET temp_directory = {quoted(scratch)}")
+        connection.execute("SET enable_progress_bar = false; SET preserve_insertion_order = true")
+        with _told():
+            known = [path for schema, run in runs for path in _add(connection, files, schema, run)]
+        connection.execute(f"SET allowed_paths = {_list_of(known)}")
+        connection.execute("SET enable_external_access = false; SET lock_configuration = true")
+        yield Database(connection)
+
+
+def quoted(text: str) -> str:
+    """A text as a literal of SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def identifier(name: str) -> str:
+    """The name of a column or a schema, whatever characters it has."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _add(connection: duckdb.DuckDBPyConnection, files: NumberedFiles, schema: str, run: Run) -> list[str]:
+    """Make the tables of a run; the files that they read."""
+    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {identifier(schema)}")
+    manifest = run.manifest
+    (images,) = _names(files, [storage.join(run.uri, MANIFEST)])
+    connection.execute(f"CREATE VIEW {identifier(schema)}.images AS SELECT * FROM {_parquet([images])}")
+    parts = run.result_parts()
+    results = _names(files, [uri for uri, _ in parts])
+    if results:
+        connection.execute(f"CREATE VIEW {identifier(schema)}.results AS SELECT * FROM {_parquet(results)}")
+    else:
+        empty = result_schema(manifest.schema, run.record["scores"]).empty_table()
+        _create(connection, schema, "results", empty)
+    columns = 'image_id, uri, label, "group", status, error'
+    connection.execute(
+        f"CREATE VIEW {identifier(schema)}.failures AS SELECT {columns} FROM {identifier(schema)}.results "
+        f"WHERE status <> {quoted(Status.SCORED)}"
+    )
+    left = {chunk.number for chunk in run.chunks_left()}
+    _create(connection, schema, "chunks", _chunks(run, left))
+    _create(connection, schema, "thresholds", _thresholds(run))
+    return [images, *results]
+
+
+def _chunks(run: Run, left: set[int]) -> pa.Table:
+    chunks = run.chunks
+    return pa.table(
+        {
+            "number": pa.array([chunk.number for chunk in chunks], pa.int64()),
+            "first_image_id": pa.array([chunk.first for chunk in chunks], pa.int64()),
+            "images": pa.array([chunk.rows for chunk in chunks], pa.int64()),
+            "is_done": pa.array([chunk.number not in left for chunk in chunks], pa.bool_()),
+        }
+    )
+
+
+def _thresholds(run: Run) -> pa.Table:
+    rows = []
+    for value, one in run.assignment.bundles.items():
+        cut = one.threshold
+        about = {"value": None if value == ALL else value, "bundle_id": one.bundle_id, "score": one.primary_score}
+        rows.append(about if cut is None else {**cut.to_dict(), **about, "threshold_id": cut.id})
+    return pa.Table.from_pylist(rows, THRESHOLDS)
+
+
+def _create(connection: duckdb.DuckDBPyConnection, schema: str, name: str, table: pa.Table) -> None:
+    connection.register("table_of_rayae", table)
+    connection.execute(f"CREATE TABLE {identifier(schema)}.{name} AS SELECT * FROM table_of_rayae")
+    connection.unregister("table_of_rayae")
+
+
+def _names(files: NumberedFiles, uris: Sequence[str]) -> list[str]:
+    """What DuckDB opens them by: files of a disk by their paths, which it reads without Python; others by a number."""
+    local = [uri for uri in uris if storage.is_local(uri)]
+    return local if len(local) == len(uris) else files.add(uris)
+
+
+def _parquet(names: Sequence[str]) -> str:
+    return f"read_parquet({_list_of(names)}, hive_partitioning = false)"
+
+
+def _list_of(texts: Sequence[str]) -> str:
+    return f"[{', '.join(map(quoted, texts))}]"
+
+
+def _interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[], Found]) -> Found:
+    """What `work` gives, done in a thread: DuckDB looks for no signal, and a question may take minutes."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(work)
+        try:
+            return waiting.result()
+        except BaseException:
+            connection.interrupt()
+            raise
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """What DuckDB says as an error of ours, in its own sentence."""
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        raise ConfigError(f"the question needs more memory than `memory_bytes=` gives: {_sentence(error)}") from error
+    except duckdb.PermissionException as error:
+        raise ConfigError(f"a question sees the tables of the run and nothing else: {_sentence(error)}") from error
+    except duckdb.Error as error:
+        if ".parquet" in str(error):  # it names the file, where that is damaged or gone
+            raise RunError(f"the results cannot be read: {_sentence(error)}; `rayae verify` says more.") from error
+        raise ConfigError(f"the question cannot be answered: {_sentence(error)}") from error
+
+
+def _sentence(error: BaseException) -> str:
+    return " ".join(str(error).partition("\n\nLINE")[0].split())
+
+
+def float_columns(database: Database, schema: str = "main") -> list[str]:
+    """Names of the result columns that hold floating-point numbers, in their order."""
+    found = database.ask(f"SELECT * FROM {identifier(schema)}.results LIMIT 0").schema
+    return [field.name for field in found if pa.types.is_floating(field.type)]

@@ -1,0 +1,33 @@
+"""`rayae top`: the images with the highest scores of a run of any size."""
+
+from rayae.database import float_columns, identifier, opened
+from rayae.errors import ConfigError
+from rayae.run import Run
+from rayae.settings import TopSettings
+from rayae.terminal import show_table
+from rayae.verbs.query import cell, tell_unfinished
+
+ABOUT = ("p_value", "is_anomaly", "label", "group")
+
+
+def top(settings: TopSettings) -> None:
+    """Show the highest values of a column of scores, highest first; of equal ones the first in the manifest.
+
+    ConfigError for a column that is no score. Rows without a number in it are left out.
+    """
+    run = Run.open(settings.run)
+    tell_unfinished(run)
+    with opened([("main", run)], settings.memory_bytes) as database:
+        known = float_columns(database)
+        if settings.by not in known:
+            raise ConfigError(
+                f"by={settings.by} is no score of {run.uri}; its columns of numbers are {', '.join(known)}."
+            )
+        columns = list(dict.fromkeys(["uri", settings.by, "score", *ABOUT]))
+        by = identifier(settings.by)
+        found = database.table(
+            f"SELECT {', '.join(map(identifier, columns))} FROM results WHERE isfinite({by}) "
+            f"ORDER BY {by} DESC, image_id LIMIT {settings.n}"
+        )
+    rows = [[cell(row[name]) for name in columns] for row in found.to_pylist()]
+    show_table(f"the {len(rows):,} highest of `{settings.by}` in {run.uri}", columns, rows)

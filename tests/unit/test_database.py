@@ -1,0 +1,180 @@
+"""A run as tables: what SQL sees of it, and what it cannot touch."""
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from rayae.compaction import compact
+from rayae.database import opened
+from rayae.errors import ConfigError, RunError
+from rayae.run import Run
+from tests.unit.small_runs import THRESHOLD, finish, plan, write_chunk
+
+
+def asked(run: Run, sql: str) -> list[dict[str, object]]:
+    with opened([("main", run)]) as database:
+        return database.table(sql).to_pylist()
+
+
+def refused(run: Run, sql: str) -> str:
+    with opened([("main", run)]) as database, pytest.raises(ConfigError) as error:
+        database.table(sql)
+    return str(error.value)
+
+
+def test_results_are_the_rows_of_the_chunk_files(tmp_path: Path) -> None:
+    run = finish(plan(tmp_path))
+    assert asked(run, "SELECT * FROM results ORDER BY image_id") == run.results().to_pylist()
+
+
+def test_results_of_a_compacted_run_are_the_same(tmp_path: Path) -> None:
+    run = finish(plan(tmp_path))
+    before = asked(run, "SELECT * FROM results ORDER BY image_id")
+    compact(run, 1024**2, lambda: None)
+    assert asked(run, "SELECT * FROM results ORDER BY image_id") == before
+
+
+def test_the_tables_of_an_unfinished_run_tell_what_is_done(tmp_path: Path) -> None:
+    run = plan(tmp_path)
+    write_chunk(run, run.chunks[1])
+    assert asked(run, "SELECT count(*) AS n FROM images") == [{"n": 10}]
+    assert asked(run, "SELECT image_id FROM results ORDER BY image_id") == [{"image_id": n} for n in (4, 5, 6, 7)]
+    assert asked(run, "SELECT image_id, status FROM failures") == [{"image_id": 5, "status": "missing"}]
+    done = asked(run, "SELECT number, first_image_id, images, is_done FROM chunks ORDER BY number")
+    assert [tuple(row.values()) for row in done] == [(0, 0, 4, False), (1, 4, 4, True), (2, 8, 2, False)]
+
+
+def test_a_run_without_results_has_their_columns_and_no_rows(tmp_path: Path) -> None:
+    run = plan(tmp_path / "none")
+    other = finish(plan(tmp_path / "all"))
+    with opened([("main", run)]) as database:
+        found = database.table("SELECT * FROM results")
+    assert (found.num_rows, found.column_names) == (0, other.results().column_names)
+
+
+def test_thresholds_say_the_cut_of_the_run(tmp_path: Path) -> None:
+    (row,) = asked(finish(plan(tmp_path)), "SELECT * FROM thresholds")
+    assert (row["value"], row["threshold_id"], row["cut"]) == (None, THRESHOLD.id, THRESHOLD.cut)
+    assert (row["rule"], row["n"], row["alpha"]) == ("conformal", THRESHOLD.n, THRESHOLD.alpha)
+
+
+def test_a_run_without_threshold_has_its_bundle_there(tmp_path: Path) -> None:
+    (row,) = asked(finish(plan(tmp_path, threshold=False)), "SELECT * FROM thresholds")
+    assert (row["bundle_id"], row["score"], row["cut"]) == ("b" * 12, "mse", None)
+
+
+def test_two_runs_are_asked_together(tmp_path: Path) -> None:
+    first, second = finish(plan(tmp_path / "a")), finish(plan(tmp_path / "b"))
+    with opened([("a", first), ("b", second)]) as database:
+        found = database.table("SELECT count(*) AS n FROM a.results JOIN b.results USING (image_id)")
+    assert found.to_pylist() == [{"n": 10}]
+
+
+def test_no_character_in_the_name_of_a_run_is_a_pattern_or_ends_a_text(tmp_path: Path) -> None:
+    run = finish(plan(tmp_path / "it's [1]*? a=b"))
+    assert asked(run, "SELECT count(*) AS n FROM results") == [{"n": 10}]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM read_text('{other}')",
+        "SELECT * FROM read_csv('{other}')",
+        "SELECT * FROM '{other}'",
+        "SELECT * FROM glob('{folder}/*')",
+        "SELECT * FROM read_parquet('https://127.0.0.1:1/x.parquet')",
+    ],
+)
+def test_no_other_file_and_no_address_is_reached(sql: str, tmp_path: Path) -> None:
+    run, other = finish(plan(tmp_path / "run")), tmp_path / "other.csv"
+    other.write_text("secret\n1\n")
+    assert refused(run, sql.format(other=other, folder=tmp_path)).startswith(
+        "a question sees the tables of the run and nothing else: Permission Error: "
+    )
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DROP VIEW results",
+        "COPY results TO '{out}'",
+        "SET memory_limit = '4GB'",
+        "SELECT 1; SELECT 2",
+        "ATTACH '{out}'",
+        "CREATE TABLE mine AS SELECT 1",
+        "",
+    ],
+)
+def test_only_one_question_is_answered_and_nothing_written(sql: str, tmp_path: Path) -> None:
+    run, out = finish(plan(tmp_path / "run")), tmp_path / "out"
+    before = {path: path.read_bytes() for path in Path(run.uri).rglob("*") if path.is_file()}
+    assert refused(run, sql.format(out=out)).startswith("a run answers one SELECT and changes nothing; asked were ")
+    assert {path: path.read_bytes() for path in Path(run.uri).rglob("*") if path.is_file()} == before
+    assert not out.exists()
+
+
+def test_variables_of_the_program_are_no_tables(tmp_path: Path) -> None:
+    run = finish(plan(tmp_path))
+    images_of_mine = run.results()
+    assert images_of_mine.num_rows == 10
+    assert "images_of_mine does not exist" in refused(run, "SELECT * FROM images_of_mine")
+
+
+def test_a_wrong_question_is_told_in_the_words_of_duckdb(tmp_path: Path) -> None:
+    told = refused(finish(plan(tmp_path)), "SELECT skore FROM results")
+    assert told.startswith("the question cannot be answered: Binder Error: ")
+    assert '"skore"' in told
+    assert "\n" not in told
+
+
+def test_values_that_do_not_fit_the_question_are_the_askers(tmp_path: Path) -> None:
+    run = finish(plan(tmp_path))
+    assert "Invalid Input Error" in refused(run, "SELECT strptime(status, '%Y') FROM results")
+    assert "Conversion Error" in refused(run, "SELECT status::INTEGER FROM results")
+
+
+def test_a_damaged_file_of_results_is_told(tmp_path: Path) -> None:
+    run = finish(plan(tmp_path))
+    path = Path(run.chunk_uri(1))
+    path.write_bytes(path.read_bytes()[:-4] + b"????")
+    with (
+        opened([("main", run)]) as database,
+        pytest.raises(RunError, match=r"the results cannot be read: .*chunk-000001"),
+    ):
+        database.table("SELECT sum(score) FROM results")
+
+
+def test_what_does_not_fit_into_memory_goes_to_a_directory_that_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, scratch = finish(plan(tmp_path / "run")), tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    sql = "SELECT uri, i FROM results, range(400000) t(i) ORDER BY hash(i), uri"
+    with opened([("main", run)], 64 * 1024**2) as database:
+        answer = database.ask(sql)
+        first = next(answer.batches)
+        spilled = sum(path.stat().st_size for path in scratch.rglob("*") if path.is_file())
+        assert first.num_rows > 0
+        assert spilled > 0
+        assert first.num_rows + sum(batch.num_rows for batch in answer.batches) == 4_000_000
+    assert list(scratch.iterdir()) == []
+
+
+def test_a_signal_ends_a_long_question(tmp_path: Path) -> None:
+    class Stop(Exception):
+        pass
+
+    def stop(*_: object) -> None:
+        raise Stop
+
+    before = signal.signal(signal.SIGALRM, stop)
+    try:
+        with opened([("main", finish(plan(tmp_path)))]) as database:
+            signal.setitimer(signal.ITIMER_REAL, 0.5)
+            with pytest.raises(Stop):
+                database.table("SELECT count(*) FROM range(10000000) a(i), range(10000000) b(j) WHERE i * j % 7 = 3")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
