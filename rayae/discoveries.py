@@ -78,7 +78,7 @@ class Discoveries:
     """What is found at a false discovery rate."""
 
     rank: int
-    """The highest rank that is a discovery; 0 when nothing is."""
+    """The highest rank of a discovery; 0 when nothing is one."""
     found: int
     tested: int
 
@@ -95,7 +95,7 @@ def discover(counts: Counts, fdr: float, p_values: Floats | None = None) -> Disc
     level, n = Fraction(repr(float(fdr))), len(counts) - 1
     at_or_below = np.cumsum(counts)
     values = p_values_of_ranks(n, "marginal", 0.5) if p_values is None else p_values
-    near = np.flatnonzero((values * tested <= fdr * at_or_below * (1 + 1e-9)) & (at_or_below > 0))
+    near = np.flatnonzero((values * tested <= fdr * at_or_below * (1 + 1e-9)) & (counts > 0))
     for place in near[::-1].tolist():
         exact = Fraction(place + 1, n + 1) if p_values is None else Fraction(float(values[place]))
         if exact * tested <= level * int(at_or_below[place]):

@@ -41,6 +41,7 @@ def test_discoveries_and_q_values_are_those_of_scipy(calibration, scores, fdr):
     np.testing.assert_allclose(mine, adjusted, rtol=1e-12)
     found = discover(counts, fdr)
     assert found.found == int((adjusted <= fdr + 1e-12).sum())
+    assert found.rank == max(ranks(narrow, known)[adjusted <= fdr + 1e-12], default=0)
     if found.rank:
         assert exceeds(narrow, cut_of_rank(found.rank, known)).sum() == found.found
 

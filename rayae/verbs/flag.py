@@ -1,0 +1,178 @@
+"""`rayae flag`: a finished run is decided about anew, by another rule, from the scores that it has."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from rayae import decisions, storage
+from rayae.assignment import ALL, GROUP
+from rayae.bundle import Bundle
+from rayae.changes import CHANGES, count_changes, write_changes
+from rayae.cuts.basis import HIGHEST, Basis
+from rayae.decisions import Decision, Ruling
+from rayae.errors import ConfigError, RayaeError, RunError
+from rayae.flags import Cut, Thresholds
+from rayae.lease import held
+from rayae.run import Run
+from rayae.settings import FlagSettings
+from rayae.statistics import percent
+from rayae.survey import survey
+from rayae.terminal import say, show_table, warn
+from rayae.threshold import Scores
+from rayae.verbs.flag_rules import asked_of, chosen
+
+OF_THE_RUN = "run"
+"""Stands for the cut that the run was planned with, where a decision could stand."""
+
+
+def flag(settings: FlagSettings) -> None:
+    """Choose a cut by a rule, write what it flags, and tell what that changes; the scores stay as they are.
+
+    The same decision is made once: whoever asks for it again is told what there is.
+    """
+    asked = asked_of(settings)
+    run = finished(settings.run)
+    with held(run.uri) as lease:
+        calibration = calibration_of(run)
+        basis = Basis(
+            run.record["primary_score"],
+            run.fingerprint["bundle"],
+            calibration,
+            groups_of(run) if len(calibration) else None,
+            settings.confidence,
+        )
+        found = survey(run, calibration, labels=False)
+        threshold = chosen(asked, basis, found.ranks)
+        ruling = Ruling(run.record["fingerprint_hash"], found.digest, asked, {ALL: threshold})
+        decision = decisions.find(run, ruling.id)
+        before = base_of(run, settings.against, decision)
+        is_new = decision is None
+        if decision is None:
+            cuts = {ALL: Cut(threshold, calibration, asked.get("p_values", "marginal"))}
+            counts = decisions.write_flags(run, ruling.id, cuts, lease.check)
+            compare(run, ruling, before)
+            decision = decisions.commit(run, ruling, counts)
+        else:
+            compare(run, ruling, before)
+    tell(run, decision, is_new)
+    tell_changes(run, decision, before)
+
+
+def finished(uri: str) -> Run:
+    """The run to decide about; RunError when it is not finished, ConfigError for one of several bundles."""
+    run = Run.open(uri)
+    column = run.assignment.column
+    if column is not None:
+        raise ConfigError(
+            f"{run.uri} was scored with a bundle for each `{column}`, whose scores are not on one scale, so no "
+            f"rule can cut all of them: score the images of one `{column}` with its bundle into an `out=` of their own "
+            "and flag that run, or calibrate the set by another rule and score again."
+        )
+    if run.success() is None or run.chunks_left():
+        raise RunError(f"{run.uri} is not finished; `rayae score {run.uri}` scores the rest of it.")
+    return run
+
+
+def calibration_of(run: Run) -> Scores:
+    """The calibration scores of a run, ascending; empty where it has none."""
+    known = run.calibration
+    return np.empty(0, np.float32) if known is None else known
+
+
+def groups_of(run: Run) -> int | None:
+    """Of how many groups the calibration images are; None where no group is known, or the bundle is another by now."""
+    try:
+        bundle = Bundle.open(run.bundle_uri)
+        table = bundle.calibration_table()
+    except RayaeError as error:
+        warn(f"how many groups the calibration images are of is not known, since the bundle cannot be opened: {error}")
+        return None
+    known = (run.fingerprint["bundle"], run.fingerprint["calibration"])
+    if table is None or (bundle.bundle_id, bundle.record["calibration"]) != known:
+        return None
+    groups = table.filter(pc.invert(table["is_defect"]))[GROUP]
+    return len(groups.drop_null().unique()) or None
+
+
+@dataclass(frozen=True)
+class Base:
+    """What a decision is compared with."""
+
+    name: str
+    """The id of a decision, or `run`."""
+    thresholds: Thresholds
+    scores: str | None
+    """The digest of the scores that it was made on; None for the run's own cut, which goes with any."""
+
+    @property
+    def in_words(self) -> str:
+        return "the run's own flags" if self.name == OF_THE_RUN else f"the decision {self.name}"
+
+
+def base_of(run: Run, against: str | None, decision: Decision | None) -> Base | None:
+    """What a decision is compared with: as asked, or the one before it; None where there is nothing.
+
+    ConfigError for a decision that is not there, and for the run's own flags where it was planned without a cut.
+    """
+    if against not in (None, OF_THE_RUN):
+        return _base(decisions.named(run, against))
+    own = None if run.threshold is None else Base(OF_THE_RUN, {ALL: run.threshold}, None)
+    if against == OF_THE_RUN:
+        if own is None:
+            raise ConfigError(f"against=run: {run.uri} was planned without a cut, so it has no flags of its own.")
+        return own
+    others = [one for one in decisions.all_of(run) if decision is None or one.created < decision.created]
+    return _base(others[-1]) if others else own
+
+
+def _base(decision: Decision) -> Base:
+    return Base(decision.id, decision.ruling.thresholds, decision.ruling.scores)
+
+
+def compare(run: Run, ruling: Ruling, base: Base | None) -> None:
+    """Write the changes against another decision, unless they are there."""
+    if base is None:
+        return
+    if base.scores not in (None, ruling.scores):
+        warn(f"{base.in_words} was made before the scores of some images changed; its cut is asked of those of now.")
+    uri = changes_uri(run, ruling.id, base)
+    if not storage.exists(uri):
+        write_changes(run, uri, base.thresholds, ruling.thresholds)
+
+
+def changes_uri(run: Run, decision_id: str, base: Base) -> str:
+    return decisions.place(run, decision_id, f"changes-{base.name}.parquet")
+
+
+def tell(run: Run, decision: Decision, is_new: bool) -> None:
+    """Say what a decision is and what may be relied on."""
+    counts, cut = decision.counts, decision.threshold
+    share = percent(counts.flagged / counts.scored) if counts.scored else "none"
+    above = "" if cut.cut == HIGHEST else f", {cut.score} above {cut.cut:.6g}"
+    words = f"flag: {counts.flagged:,} of {counts.scored:,} scored images flagged ({share}){above}"
+    say(words, **fields_of(decision))
+    say(cut.guarantee)
+    is_there = "" if is_new else ", which was there already"
+    say(f"decision {decision.id}{is_there}: {decisions.place(run, decision.id)}")
+
+
+def fields_of(decision: Decision) -> dict[str, Any]:
+    """What stands in the line of `log=json`."""
+    return {"decision": decision.id, "cut": decision.threshold.cut, **vars(decision.counts)}
+
+
+def tell_changes(run: Run, decision: Decision, base: Base | None) -> None:
+    """Show how many images are newly flagged and released, by label."""
+    if base is None:
+        say("there is no decision before it to compare it with, and the run was planned without a cut")
+        return
+    uri = changes_uri(run, decision.id, base)
+    found = count_changes(uri)
+    if not found:
+        say(f"it flags the same images as {base.in_words}")
+        return
+    rows = [[label or "no label", *(f"{counts[change]:,}" for change in CHANGES)] for label, counts in found.items()]
+    show_table(f"against {base.in_words}", ["label", *CHANGES], rows)
+    say(f"changes: {uri}")
