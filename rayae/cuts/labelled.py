@@ -17,12 +17,20 @@ Keys = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Labelled:
-    """Scores of labelled images. Those with one key are of one group and never part."""
+    """Finite scores of labelled images. Those with one key are of one group and never part."""
 
     scores: Scores
     is_defect: Bools
     keys: Keys
     """In [0, 1), from the name of the group, or of the image itself where it has none."""
+
+    def __post_init__(self) -> None:
+        strange = int((~np.isfinite(self.scores)).sum())
+        if strange:
+            raise DataError(
+                f"Labelled images need finite scores to choose a cut; {strange:,} of {len(self.scores):,} have none. "
+                "`rayae verify` says which."
+            )
 
     @property
     def defects(self) -> Scores:
@@ -31,6 +39,22 @@ class Labelled:
     @property
     def normals(self) -> Scores:
         return self.scores[~self.is_defect]
+
+    def with_normals(self, scores: Scores) -> "Labelled":
+        """The same with further normal images, each a group of its own."""
+        own = np.random.default_rng(0).random(len(scores))
+        return Labelled(
+            np.concatenate([self.scores, scores]),
+            np.concatenate([self.is_defect, np.zeros(len(scores), bool)]),
+            np.concatenate([self.keys, own]),
+        )
+
+    def about_groups(self) -> str:
+        """What the number of groups does to a bound that counts these images."""
+        groups = len(np.unique(self.keys))
+        if groups == len(self.keys):
+            return ""
+        return f" The {len(self.keys):,} labelled images are of {groups:,} groups, but count as independent."
 
     def where(self, rows: Bools) -> "Labelled":
         """The same of some of the images."""
