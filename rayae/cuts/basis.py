@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import betaincinv
 
-from rayae.errors import DataError
+from rayae.errors import ConfigError, DataError
 from rayae.statistics import percent
-from rayae.threshold import Rule, Scores, Threshold, about_groups, exceeds
+from rayae.threshold import Rule, Scores, Threshold, about_groups, check_confidence, checked, exceeds
 
 HIGHEST = float(np.finfo(np.float32).max)
 """No score is above it: the cut that flags nothing."""
@@ -43,9 +43,21 @@ def just_below(score: float) -> float:
     return float(np.nextafter(np.float32(score), np.float32(-np.inf)))
 
 
+def check_share(name: str, value: float) -> None:
+    """ConfigError unless the value is strictly between 0 and 1."""
+    if not 0 < value < 1:
+        raise ConfigError(f"{name} must be above 0 and below 1; found {value!r}.")
+
+
+def check_positive(name: str, value: float) -> None:
+    """ConfigError unless the value is above 0 and finite."""
+    if not 0 < value < math.inf:
+        raise ConfigError(f"{name} must be a finite number above 0; found {value!r}.")
+
+
 @dataclass(frozen=True)
 class Basis:
-    """What a cut is on, and the scores of normal images that tell what it flags."""
+    """What a cut is on, and the finite scores of normal images that tell what it flags."""
 
     score: str
     """Name of the score."""
@@ -55,6 +67,10 @@ class Basis:
     groups: int | None
     """How many groups these images are of; None if that is not known."""
     confidence: float
+
+    def __post_init__(self) -> None:
+        check_confidence(self.confidence)
+        checked(self.calibration, self.score)
 
     @property
     def n(self) -> int:
