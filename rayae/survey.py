@@ -38,8 +38,15 @@ class Survey:
     """How many labelled ones were."""
 
 
-def survey(run: Run, calibration: Scores, *, labels: bool, leave_out: frozenset[str] = frozenset()) -> Survey:
-    """Go through the rows of a run once; with `labels` gather the labelled ones, but those of the URIs to leave out.
+def survey(
+    run: Run,
+    calibration: Scores,
+    *,
+    labels: bool,
+    leave_out: frozenset[str] = frozenset(),
+    leave_out_groups: frozenset[str] = frozenset(),
+) -> Survey:
+    """Go through the rows of a run once; with `labels` gather the labelled ones, but those of URIs and groups left out.
 
     DataError when a scored row has no finite score.
     """
@@ -53,7 +60,7 @@ def survey(run: Run, calibration: Scores, *, labels: bool, leave_out: frozenset[
         scored += rows.num_rows
         ranks += histogram(rows["score"].to_numpy(), calibration)
         if labels:
-            own, strangers = labelled_rows(rows, leave_out)
+            own, strangers = labelled_rows(rows, leave_out, leave_out_groups)
             left_out += strangers
             gathered.append(own)
     return Survey(images, scored, f"{digest:016x}", ranks, joined(gathered), left_out)
@@ -83,18 +90,18 @@ def scored_rows(table: pa.Table) -> pa.Table:
     return rows
 
 
-def labelled_rows(rows: pa.Table, leave_out: frozenset[str]) -> tuple[Labelled, int]:
+def labelled_rows(rows: pa.Table, leave_out: frozenset[str], groups: frozenset[str]) -> tuple[Labelled, int]:
     """The labelled ones of scored rows, and how many of them are left out."""
     rows = rows.filter(pc.is_valid(rows["label"]))
-    uris = rows["uri"].to_pylist()
-    kept = np.array([uri not in leave_out for uri in uris], dtype=bool)
+    pairs = zip(rows["uri"].to_pylist(), rows["group"].to_pylist(), strict=True)
+    kept = np.array([uri not in leave_out and group not in groups for uri, group in pairs], dtype=bool)
     names = pc.coalesce(rows["group"], rows["uri"]).to_pylist()
     found = Labelled(
         rows["score"].to_numpy().astype(np.float32),
         np.array([is_defect(label) for label in rows["label"].to_pylist()], dtype=bool),
         keys_of(names),
     )
-    return found.where(kept), len(uris) - int(kept.sum())
+    return found.where(kept), len(kept) - int(kept.sum())
 
 
 def joined(parts: list[Labelled]) -> Labelled:

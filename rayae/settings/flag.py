@@ -37,7 +37,7 @@ class FlagSettings(RunVerbSettings):
     """Of rule=cost: what a normal image costs that is flagged, in the same unit."""
     cost_review: Positive | None = None
     """Of rule=cost: what it costs to have a person look at an image; where that pays there is a band for review."""
-    flags: Annotated[int, Field(ge=0)] | None = None
+    flags: Annotated[int, Field(gt=0)] | None = None
     """Of rule=capacity: how many of the run's images can be inspected."""
     sigmas: float | None = None
     """Of rule=sigma: how far above the median the cut is, in standard deviations of the logarithm of the score."""

@@ -1,27 +1,23 @@
 """`rayae flag`: a finished run is decided about anew, by another rule, from the scores that it has."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import pyarrow.compute as pc
-
 from rayae import decisions, storage
-from rayae.assignment import ALL, GROUP
-from rayae.bundle import Bundle
+from rayae.assignment import ALL
 from rayae.changes import CHANGES, count_changes, write_changes
-from rayae.cuts.basis import HIGHEST, Basis
+from rayae.cuts.basis import HIGHEST
 from rayae.decisions import Decision, Ruling
-from rayae.errors import ConfigError, RayaeError, RunError
-from rayae.flags import Cut, Thresholds
+from rayae.errors import ConfigError, RunError
+from rayae.flags import Thresholds
 from rayae.lease import held
 from rayae.run import Run
 from rayae.settings import FlagSettings
 from rayae.statistics import percent
-from rayae.survey import survey
 from rayae.terminal import say, show_table, warn
-from rayae.threshold import Scores
-from rayae.verbs.flag_rules import asked_of, chosen
+from rayae.verbs.flag_cuts import Chosen, choose
+from rayae.verbs.flag_rules import asked_of
 
 OF_THE_RUN = "run"
 """Stands for the cut that the run was planned with, where a decision could stand."""
@@ -35,29 +31,24 @@ def flag(settings: FlagSettings) -> None:
     asked = asked_of(settings)
     run = finished(settings.run)
     with held(run.uri) as lease:
-        calibration = calibration_of(run)
-        basis = Basis(
-            run.record["primary_score"],
-            run.fingerprint["bundle"],
-            calibration,
-            groups_of(run) if len(calibration) else None,
-            settings.confidence,
-        )
-        found = survey(run, calibration, labels=False)
-        threshold = chosen(asked, basis, found.ranks)
-        ruling = Ruling(run.record["fingerprint_hash"], found.digest, asked, {ALL: threshold})
-        decision = decisions.find(run, ruling.id)
-        before = base_of(run, settings.against, decision)
-        is_new = decision is None
-        if decision is None:
-            cuts = {ALL: Cut(threshold, calibration, asked.get("p_values", "marginal"))}
-            counts = decisions.write_flags(run, ruling.id, cuts, lease.check)
-            compare(run, ruling, before)
-            decision = decisions.commit(run, ruling, counts)
+        made = choose(run, asked)
+        ruling = Ruling(run.record["fingerprint_hash"], made.survey.digest, asked, made.thresholds)
+        found = decisions.find(run, ruling.id)
+        base = base_of(run, settings.against, found)
+        if found is None:
+            decision = decide(run, ruling, made, base, lease.check)
         else:
-            compare(run, ruling, before)
-    tell(run, decision, is_new)
-    tell_changes(run, decision, before)
+            decision = found
+            compare(run, ruling, base)
+    tell(run, decision, is_new=found is None)
+    tell_changes(run, decision, base)
+
+
+def decide(run: Run, ruling: Ruling, made: Chosen, base: "Base | None", check: Callable[[], None]) -> Decision:
+    """Write all that belongs to a decision, its record last."""
+    counts = decisions.write_flags(run, ruling.id, made.cuts, check)
+    compare(run, ruling, base)
+    return decisions.commit(run, ruling, counts, made.labels)
 
 
 def finished(uri: str) -> Run:
@@ -73,27 +64,6 @@ def finished(uri: str) -> Run:
     if run.success() is None or run.chunks_left():
         raise RunError(f"{run.uri} is not finished; `rayae score {run.uri}` scores the rest of it.")
     return run
-
-
-def calibration_of(run: Run) -> Scores:
-    """The calibration scores of a run, ascending; empty where it has none."""
-    known = run.calibration
-    return np.empty(0, np.float32) if known is None else known
-
-
-def groups_of(run: Run) -> int | None:
-    """Of how many groups the calibration images are; None where no group is known, or the bundle is another by now."""
-    try:
-        bundle = Bundle.open(run.bundle_uri)
-        table = bundle.calibration_table()
-    except RayaeError as error:
-        warn(f"how many groups the calibration images are of is not known, since the bundle cannot be opened: {error}")
-        return None
-    known = (run.fingerprint["bundle"], run.fingerprint["calibration"])
-    if table is None or (bundle.bundle_id, bundle.record["calibration"]) != known:
-        return None
-    groups = table.filter(pc.invert(table["is_defect"]))[GROUP]
-    return len(groups.drop_null().unique()) or None
 
 
 @dataclass(frozen=True)
@@ -146,7 +116,7 @@ def changes_uri(run: Run, decision_id: str, base: Base) -> str:
     return decisions.place(run, decision_id, f"changes-{base.name}.parquet")
 
 
-def tell(run: Run, decision: Decision, is_new: bool) -> None:
+def tell(run: Run, decision: Decision, *, is_new: bool) -> None:
     """Say what a decision is and what may be relied on."""
     counts, cut = decision.counts, decision.threshold
     share = percent(counts.flagged / counts.scored) if counts.scored else "none"

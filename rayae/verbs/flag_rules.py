@@ -1,15 +1,22 @@
 """The part of `rayae flag` that chooses the cut: what each rule is asked, and the call of it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from rayae.cuts.basis import Basis
+from rayae.cuts.capacity import capacity
+from rayae.cuts.certified import certified, certified_needs
+from rayae.cuts.cost import Costs, cost
+from rayae.cuts.f_beta import f_beta
 from rayae.cuts.fdr import fdr
+from rayae.cuts.labelled import Labelled
+from rayae.cuts.recall import recall
+from rayae.cuts.sigma import sigma
 from rayae.discoveries import Counts
 from rayae.errors import ConfigError
 from rayae.settings import FlagSettings
-from rayae.threshold import Threshold, conformal, fixed
+from rayae.threshold import Scores, Threshold, conformal, conformal_needs, fixed
 
 
 @dataclass(frozen=True)
@@ -19,14 +26,24 @@ class Asked:
     needs: tuple[str, ...]
     may: tuple[str, ...] = ()
 
+    @property
+    def all(self) -> tuple[str, ...]:
+        return (*self.needs, *self.may)
+
 
 RULES: Mapping[str, Asked] = {
     "fdr": Asked(("fdr",), ("p_values",)),
-    "conformal": Asked(("alpha",)),
+    "conformal": Asked(("alpha",), ("per_group",)),
+    "certified": Asked(("alpha",), ("per_group",)),
     "fixed": Asked(("cut",)),
+    "recall": Asked(("recall",), ("choose_on",)),
+    "f_beta": Asked(("beta",), ("prevalence", "choose_on")),
+    "cost": Asked(("cost_fn", "cost_fp", "prevalence"), ("cost_review", "choose_on")),
+    "capacity": Asked(("flags",)),
+    "sigma": Asked(("sigmas",)),
 }
-OF_RULES = tuple(dict.fromkeys(name for asked in RULES.values() for name in (*asked.needs, *asked.may)))
-DEFAULTS: Mapping[str, Any] = {"p_values": "marginal"}
+OF_RULES = tuple(dict.fromkeys(name for asked in RULES.values() for name in asked.all))
+DEFAULTS: Mapping[str, Any] = {"p_values": "marginal", "choose_on": 0.5}
 
 
 def asked_of(settings: FlagSettings) -> dict[str, Any]:
@@ -38,13 +55,13 @@ def asked_of(settings: FlagSettings) -> dict[str, Any]:
     missing = [f"{name}=" for name in asked.needs if name not in given]
     if missing:
         raise ConfigError(f"rule={rule} needs {' and '.join(missing)}; `rayae flag --help` says what it is.")
-    strange = [name for name in given if name not in (*asked.needs, *asked.may)]
+    strange = [name for name in given if name not in asked.all]
     if strange:
-        users = [other for other, its in RULES.items() if strange[0] in (*its.needs, *its.may)]
+        users = [other for other, its in RULES.items() if strange[0] in its.all]
         raise ConfigError(
             f"{strange[0]}={given[strange[0]]} is only used by rule={' and '.join(users)}, and the rule is {rule}."
         )
-    used = {name: given.get(name, DEFAULTS.get(name)) for name in (*asked.needs, *asked.may)}
+    used = {name: given.get(name, DEFAULTS.get(name)) for name in asked.all}
     known = {name: value for name, value in used.items() if value is not None}
     return {"rule": rule, **known, "confidence": settings.confidence}
 
@@ -55,22 +72,56 @@ def given_of(settings: FlagSettings) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None and value is not False}
 
 
-def chosen(asked: Mapping[str, Any], basis: Basis, counts: Counts) -> Threshold:
-    """The cut of a rule; `counts` are those of the run's images by rank. Raises what the rule does."""
+@dataclass(frozen=True)
+class Material:
+    """What rules choose by."""
+
+    basis: Basis
+    counts: Counts
+    """Of the run's images, by rank."""
+    labelled: Labelled
+    """The labelled images that choose."""
+    scores: Callable[[], Iterator[Scores]]
+    """The scores of the run, in parts."""
+
+
+def chosen(asked: Mapping[str, Any], given: Material) -> Threshold:
+    """The cut of a rule; raises what the rule does."""
+    basis, labelled = given.basis, given.labelled
     rules: Mapping[str, Callable[[], Threshold]] = {
-        "fdr": lambda: fdr(basis, counts, asked["fdr"], asked["p_values"]),
-        "conformal": lambda: _conformal(basis, asked["alpha"]),
+        "fdr": lambda: fdr(basis, given.counts, asked["fdr"], asked["p_values"]),
+        "conformal": lambda: by_calibration(asked, basis),
+        "certified": lambda: by_calibration(asked, basis),
         "fixed": lambda: _fixed(basis, asked["cut"]),
+        "recall": lambda: recall(basis, labelled, asked["recall"]),
+        "f_beta": lambda: f_beta(basis, labelled, asked["beta"], asked.get("prevalence")),
+        "cost": lambda: cost(basis, labelled, _costs(asked)),
+        "capacity": lambda: capacity(basis, given.scores, asked["flags"]),
+        "sigma": lambda: sigma(basis, asked["sigmas"]),
     }
     return rules[asked["rule"]]()
 
 
-def _conformal(basis: Basis, alpha: float) -> Threshold:
+def by_calibration(asked: Mapping[str, Any], basis: Basis) -> Threshold:
+    """The cut of a rule that looks at nothing but calibration scores, so that a group may have its own."""
+    if asked["rule"] == "certified":
+        return certified(basis, asked["alpha"])
     basis.needs("conformal")
     about = {"score": basis.score, "bundle_id": basis.bundle_id}
-    return conformal(basis.calibration, alpha=alpha, confidence=basis.confidence, groups=basis.groups, **about)
+    return conformal(basis.calibration, alpha=asked["alpha"], confidence=basis.confidence, groups=basis.groups, **about)
+
+
+def fewest_for(asked: Mapping[str, Any]) -> int:
+    """How many calibration scores such a rule needs."""
+    if asked["rule"] == "certified":
+        return certified_needs(asked["alpha"], asked["confidence"])
+    return conformal_needs(asked["alpha"])
 
 
 def _fixed(basis: Basis, cut: float) -> Threshold:
     about = {"score": basis.score, "bundle_id": basis.bundle_id}
     return fixed(cut, calibration=basis.calibration, confidence=basis.confidence, groups=basis.groups, **about)
+
+
+def _costs(asked: Mapping[str, Any]) -> Costs:
+    return Costs(asked["cost_fn"], asked["cost_fp"], asked["prevalence"], asked.get("cost_review"))

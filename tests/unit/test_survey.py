@@ -49,6 +49,12 @@ def test_images_that_are_left_out_are_counted(tmp_path: Path) -> None:
     assert len(found.labelled.scores) == 5
 
 
+def test_all_images_of_a_group_that_is_left_out_are(tmp_path: Path) -> None:
+    run = finish(plan(tmp_path, group=pa.array([f"g{row // 4}" for row in range(10)])))
+    found = survey(run, CALIBRATION, labels=True, leave_out_groups=frozenset(["g0"]))
+    assert (found.left_out, len(found.labelled.scores)) == (3, 3)  # of 0 to 3 one has no label, and 5 has no score
+
+
 def test_images_of_a_group_have_one_key(tmp_path: Path) -> None:
     run = finish(plan(tmp_path, group=pa.array([f"g{row // 4}" for row in range(10)])))
     found = survey(run, CALIBRATION, labels=True).labelled

@@ -15,7 +15,7 @@ from tests.unit.small_runs import finish, plan, scored, write_chunk
 from tests.unit.test_scoring_products import bundles, finished, images, run_of
 
 __all__ = ["bundles"]
-UNKNOWN_GROUPS = "warning: how many groups the calibration images are of is not known, since the bundle cannot be"
+UNKNOWN_GROUPS = "warning: how many groups the calibration images are of is not known: /bundle is no bundle:"
 
 
 @pytest.fixture
