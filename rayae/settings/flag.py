@@ -53,6 +53,9 @@ class FlagSettings(RunVerbSettings):
     against: str | None = None
     """Decision that the flags are compared with, or `run` for the run's own; default: the decision before, or `run`."""
 
+    borderline: Annotated[int, Field(ge=0, le=200)] = 12
+    """Images nearest to the cut, half of them flagged, that a page shows with their error maps; 0 writes no page."""
+
 
 class DecisionsSettings(RunVerbSettings):
     pass

@@ -1,23 +1,25 @@
 """`rayae flag`: a finished run is decided about anew, by another rule, from the scores that it has."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from rayae import decisions, storage
 from rayae.assignment import ALL
+from rayae.borderline import compose, nearest
 from rayae.changes import CHANGES, count_changes, write_changes
 from rayae.cuts.basis import HIGHEST
 from rayae.decisions import Decision, Ruling
 from rayae.errors import ConfigError, RunError
-from rayae.flags import Thresholds
+from rayae.flags import Cuts, Thresholds
 from rayae.lease import held
+from rayae.page import render
 from rayae.run import Run
 from rayae.settings import FlagSettings
 from rayae.statistics import percent
 from rayae.terminal import say, show_table, warn
-from rayae.verbs.flag_cuts import Chosen, choose
+from rayae.verbs.flag_cuts import choose
 from rayae.verbs.flag_rules import asked_of
+from rayae.verbs.report import bundle_of, pictures
 
 OF_THE_RUN = "run"
 """Stands for the cut that the run was planned with, where a decision could stand."""
@@ -35,20 +37,29 @@ def flag(settings: FlagSettings) -> None:
         ruling = Ruling(run.record["fingerprint_hash"], made.survey.digest, asked, made.thresholds)
         found = decisions.find(run, ruling.id)
         base = base_of(run, settings.against, found)
-        if found is None:
-            decision = decide(run, ruling, made, base, lease.check)
-        else:
-            decision = found
-            compare(run, ruling, base)
+        counts = found.counts if found else decisions.write_flags(run, ruling.id, made.cuts, lease.check)
+        compare(run, ruling, base)
+        show_borderline(run, ruling.id, made.cuts, settings.borderline)
+        decision = found or decisions.commit(run, ruling, counts, made.labels)
     tell(run, decision, is_new=found is None)
     tell_changes(run, decision, base)
+    if settings.borderline:
+        say(f"nearest to the cut: {borderline_uri(run, decision.id, settings.borderline)}")
 
 
-def decide(run: Run, ruling: Ruling, made: Chosen, base: "Base | None", check: Callable[[], None]) -> Decision:
-    """Write all that belongs to a decision, its record last."""
-    counts = decisions.write_flags(run, ruling.id, made.cuts, check)
-    compare(run, ruling, base)
-    return decisions.commit(run, ruling, counts, made.labels)
+def show_borderline(run: Run, decision_id: str, cuts: Cuts, count: int) -> None:
+    """Write the page of the images nearest to the cut, unless it is there or none are wanted."""
+    uri = borderline_uri(run, decision_id, count)
+    if count == 0 or storage.exists(uri):
+        return
+    rows = nearest(run, cuts, (count + 1) // 2)
+    bundle, notes = bundle_of(run)
+    page = compose(run.uri, decision_id, cuts[ALL].threshold, rows, pictures(run, bundle, rows), notes)
+    storage.write_text(uri, render(page))
+
+
+def borderline_uri(run: Run, decision_id: str, count: int) -> str:
+    return decisions.place(run, decision_id, f"borderline-{count}.html")
 
 
 def finished(uri: str) -> Run:

@@ -89,7 +89,7 @@ def in_words(labels: Mapping[str, Any]) -> str:
     if others["defects"] + others["normals"] == 0:
         return f"{chose}, and no labelled image is left to measure it on."
     return (
-        f"{chose}; of the others, which were not, it flags {others['defects_flagged']:,} of {others['defects']:,} defects "
+        f"{chose}; of the others it flags {others['defects_flagged']:,} of {others['defects']:,} defects "
         f"and {others['normals_flagged']:,} of {others['normals']:,} normal images."
     )
 

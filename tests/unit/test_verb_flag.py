@@ -96,7 +96,7 @@ def test_against_says_what_it_is_compared_with_also_afterwards(run: Run, capsys:
 
 
 def test_the_same_flags_by_another_rule_are_told_as_that(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["flag", run.uri, "rule=conformal", "alpha=0.02"]) == 0
+    assert main(["flag", run.uri, "rule=conformal", "alpha=0.02", "borderline=0"]) == 0
     assert capsys.readouterr().out.endswith("it flags the same images as the run's own flags\n")
 
 
@@ -122,6 +122,20 @@ def test_a_run_without_calibration_scores_has_a_fixed_cut_and_no_other(
     assert "rule=fdr needs the scores of normal calibration images" in capsys.readouterr().err
     assert main(["flag", run.uri, "rule=fixed", "cut=0.1", "against=run"]) == 2
     assert capsys.readouterr().err.endswith("was planned without a cut, so it has no flags of its own.\n")
+
+
+def test_a_page_shows_the_images_nearest_to_the_cut_and_says_what_is_lacking(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["flag", run.uri, "rule=fixed", "cut=0.13", "borderline=4"]) == 0
+    (page,) = Path(run.uri, "decisions").glob("*/borderline-4.html")
+    assert capsys.readouterr().out.endswith(f"nearest to the cut: {page}\n")
+    text = page.read_text()
+    places = [text.index(f"/data/{number}.png") for number in (7, 8, 6, 4)]
+    assert places == sorted(places)
+    assert "There are no pictures on this page, since the bundle cannot be opened" in text
+    assert main(["flag", run.uri, "rule=fixed", "cut=0.13", "borderline=0"]) == 0
+    assert "nearest" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -177,5 +191,7 @@ def test_the_whole_way_from_pictures_to_a_decision(
     joined = results.merge(flags, on="image_id", suffixes=("", "_of_flag"))
     assert (joined["score"] == joined["score_of_flag"]).sum() == 29
     assert int(flags["is_anomaly"].sum()) == int((results["score"] > found["cut"]).sum()) == found["flagged"]
+    (page,) = folder.glob("borderline-12.html")
+    assert page.read_text().count("<img ") == 3 * min(6, int(flags["is_anomaly"].sum())) + 3 * 6
     assert main(["decisions", run.uri]) == 0
     assert main(["verify", run.uri]) == 0
