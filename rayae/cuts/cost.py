@@ -47,7 +47,7 @@ class Costs:
         return self.cost_review if self.cost_review is not None and self.cost_review < self.dearest_review else None
 
     def expected(self, flagged: Rates, looked_at: Rates) -> float:
-        """Per image, of the rates above the cut and above the lower end of the band; without a band these are the same."""
+        """Per image, of the rates above the cut and above the lower end of the band, the same ones without a band."""
         missed, alarms = self.prevalence * (1 - looked_at.recall), (1 - self.prevalence) * flagged.fpr
         band = self.prevalence * (looked_at.recall - flagged.recall)
         band += (1 - self.prevalence) * (looked_at.fpr - flagged.fpr)
