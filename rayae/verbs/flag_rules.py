@@ -11,6 +11,7 @@ from rayae.cuts.cost import Costs, cost
 from rayae.cuts.f_beta import f_beta
 from rayae.cuts.fdr import fdr
 from rayae.cuts.labelled import Labelled
+from rayae.cuts.precision import precision
 from rayae.cuts.recall import recall
 from rayae.cuts.sigma import sigma
 from rayae.discoveries import Counts
@@ -37,6 +38,7 @@ RULES: Mapping[str, Asked] = {
     "certified": Asked(("alpha",), ("per_group",)),
     "fixed": Asked(("cut",)),
     "recall": Asked(("recall",), ("choose_on",)),
+    "precision": Asked(("precision", "prevalence"), ("choose_on",)),
     "f_beta": Asked(("beta",), ("prevalence", "choose_on")),
     "cost": Asked(("cost_fn", "cost_fp", "prevalence"), ("cost_review", "choose_on")),
     "capacity": Asked(("flags",)),
@@ -94,6 +96,7 @@ def chosen(asked: Mapping[str, Any], given: Material) -> Threshold:
         "certified": lambda: by_calibration(asked, basis),
         "fixed": lambda: _fixed(basis, asked["cut"]),
         "recall": lambda: recall(basis, labelled, asked["recall"]),
+        "precision": lambda: precision(basis, labelled, asked["precision"], asked["prevalence"]),
         "f_beta": lambda: f_beta(basis, labelled, asked["beta"], asked.get("prevalence")),
         "cost": lambda: cost(basis, labelled, _costs(asked)),
         "capacity": lambda: capacity(basis, given.scores, asked["flags"]),
