@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from rayae.assignment import ALL
 from rayae.cuts.basis import HIGHEST
@@ -35,10 +36,17 @@ def decisions(settings: DecisionsSettings) -> None:
 
 def _row(decision: Decision) -> Sequence[str]:
     settings = decision.ruling.settings
-    asked = " ".join(f"{name}={value}" for name, value in settings.items() if name != "confidence")
+    asked = " ".join(f"{name}={_shown(value)}" for name, value in settings.items() if name != "confidence")
     cuts = [decision.threshold, *(cut for group, cut in decision.ruling.thresholds.items() if group != ALL)]
     figures = _figures(cuts, decision.counts.flagged, decision.counts.scored)
     return [decision.id, _moment(decision.created), asked, *figures]
+
+
+def _shown(value: Any) -> str:
+    """A setting as it would be typed."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _own_rule(cut: Threshold) -> str:

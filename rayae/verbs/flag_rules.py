@@ -11,6 +11,7 @@ from rayae.cuts.cost import Costs, cost
 from rayae.cuts.f_beta import f_beta
 from rayae.cuts.fdr import fdr
 from rayae.cuts.labelled import Labelled
+from rayae.cuts.peaks import peaks
 from rayae.cuts.precision import precision
 from rayae.cuts.recall import recall
 from rayae.cuts.sigma import sigma
@@ -43,6 +44,7 @@ RULES: Mapping[str, Asked] = {
     "cost": Asked(("cost_fn", "cost_fp", "prevalence"), ("cost_review", "choose_on")),
     "capacity": Asked(("flags",)),
     "sigma": Asked(("sigmas",)),
+    "peaks": Asked(("alpha",)),
 }
 OF_RULES = tuple(dict.fromkeys(name for asked in RULES.values() for name in asked.all))
 DEFAULTS: Mapping[str, Any] = {"p_values": "marginal", "choose_on": 0.5}
@@ -101,6 +103,7 @@ def chosen(asked: Mapping[str, Any], given: Material) -> Threshold:
         "cost": lambda: cost(basis, labelled, _costs(asked)),
         "capacity": lambda: capacity(basis, given.scores, asked["flags"]),
         "sigma": lambda: sigma(basis, asked["sigmas"]),
+        "peaks": lambda: peaks(basis, asked["alpha"]),
     }
     return rules[asked["rule"]]()
 

@@ -1,4 +1,4 @@
-"""`rayae flag` by rules that ask more than scores: labels of images that the bundle does not know, groups, a capacity."""
+"""`rayae flag` by rules that ask for more than scores: labels of images that the bundle does not know, and groups."""
 
 import json
 import shutil
@@ -93,8 +93,8 @@ def test_labels_choose_by_their_share_and_the_others_measure(run: Run) -> None:
     }
     found, counts = decision.labels["measured_on"], decision.labels["chosen_on"]
     assert cut.guarantee.endswith(
-        f"{counts['defects']} defects and {counts['normals']} normal images of the run were there to choose the cut; of "
-        f"the others it flags {found['defects_flagged']} of {found['defects']} defects and "
+        f"{counts['defects']} defects and {counts['normals']} normal images of the run were there to choose the cut; "
+        f"of the others it flags {found['defects_flagged']} of {found['defects']} defects and "
         f"{found['normals_flagged']} of {found['normals']} normal images."
     )
 
@@ -119,9 +119,20 @@ def test_labels_cannot_choose_where_nobody_knows_what_the_bundle_was_made_with(
     assert f"{run.uri} was scored with the bundle 000000000000, but " in capsys.readouterr().err
 
 
-def test_what_a_rule_cannot_do_is_its_sentence(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["flag", run.uri, "rule=recall", "recall=0.999"]) == 1
-    assert "error: rule=recall with recall=0.999 needs at least 2,995 labelled defects" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["rule=recall", "recall=0.999"], "rule=recall with recall=0.999 needs at least 2,995 labelled defects"),
+        (["rule=certified", "alpha=0.01"], "rule=certified with alpha=0.01 needs at least 299 normal calibration"),
+        (["rule=peaks", "alpha=0.001"], "rule=peaks needs 50 scores in the tail, the highest tenth of 500 calibration"),
+        (["rule=capacity", "flags=1000"], "rule=capacity with flags=1,000 has nothing to choose, since the run has no"),
+    ],
+)
+def test_what_a_rule_cannot_do_is_its_sentence(
+    words: list[str], sentence: str, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["flag", run.uri, *words]) == 1
+    assert f"error: {sentence}" in capsys.readouterr().err
     assert all_of(run) == []
 
 
@@ -169,7 +180,9 @@ def test_groups_with_enough_calibration_images_have_their_own_cut_and_the_others
     assert flags[flags["is_anomaly"].fillna(False)]["image_id"].tolist() == [6, 7, 8, 9]
     assert flags["p_value"].tolist()[3] == 2 / 61
     assert main(["decisions", grouped.uri]) == 0
-    assert "2 cuts" in capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "rule=conformal" in said
+    assert "2 cuts" in said
 
 
 def test_a_group_has_its_own_certificate_where_that_is_asked(grouped: Run) -> None:
