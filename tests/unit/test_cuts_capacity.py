@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rayae.cuts.capacity import capacity
@@ -19,6 +19,7 @@ def parts(scores, number=3):
     return lambda: iter(np.array_split(np.asarray(scores, np.float32), number))
 
 
+@settings(deadline=None)
 @given(any_scores, st.integers(0, 40))
 def test_the_highest_are_those_of_a_sort(scores, count):
     found = highest(parts(scores), count)
@@ -32,6 +33,7 @@ def test_the_highest_are_those_of_a_sort(scores, count):
     assert found == highest(parts(scores[::-1], 2), count)
 
 
+@settings(deadline=None)
 @given(any_scores, st.integers(1, 40))
 def test_never_more_are_flagged_than_asked_for_and_a_lower_cut_would_flag_more(scores, flags):
     if flags >= len(scores):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import beta, binom
 
@@ -12,6 +12,7 @@ from rayae.threshold import conformal, exceeds
 from tests.unit.cut_things import basis
 
 
+@settings(deadline=None)
 @given(n=st.integers(59, 400), alpha=st.sampled_from([0.05, 0.1, 0.3]), confidence=st.sampled_from([0.8, 0.95]))
 def test_the_rank_is_the_lowest_whose_binomial_tail_is_small(n, alpha, confidence):
     threshold = certified(basis(range(n), confidence=confidence), alpha)

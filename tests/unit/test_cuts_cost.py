@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_curve
 
@@ -31,6 +31,7 @@ def spent(defects, normals, costs, cut, low):
     return costs.prevalence * of_defect + (1 - costs.prevalence) * of_normal
 
 
+@settings(deadline=None)
 @given(few, few, prices, prices, st.sampled_from([0.01, 0.3, 0.9]), st.sampled_from([None, 0.01, 0.4, 30.0]))
 def test_no_pair_of_cuts_is_cheaper(defects, normals, cost_fn, cost_fp, prevalence, cost_review):
     costs = Costs(cost_fn, cost_fp, prevalence, cost_review)

@@ -20,7 +20,7 @@ def score_of(one, cut, beta, weights=None):
     return fbeta_score(one.is_defect, exceeds(one.scores, cut), beta=beta, sample_weight=weights, zero_division=0)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(few, few, st.sampled_from([0.5, 1, 2]))
 def test_no_cut_has_a_better_f_beta_by_scikit_learn(defects, normals, beta):
     one = labelled(defects, normals)
@@ -30,7 +30,7 @@ def test_no_cut_has_a_better_f_beta_by_scikit_learn(defects, normals, beta):
     assert threshold.figures["f"] == pytest.approx(best)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(few, few, few)
 def test_at_a_stated_prevalence_images_are_weighted_to_it_and_the_calibration_counts(defects, normals, calibration):
     threshold = f_beta(basis(calibration), labelled(defects, normals), 1, prevalence=0.02)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
@@ -14,6 +14,7 @@ from tests.unit.cut_things import basis, labelled
 NOTHING = basis([])
 
 
+@settings(deadline=None)
 @given(m=st.integers(29, 300), target=st.sampled_from([0.5, 0.8, 0.9]))
 def test_the_cut_is_the_highest_whose_binomial_tail_is_small(m, target):
     defects = np.random.default_rng(m).permutation(m)
