@@ -3,11 +3,14 @@
 from dataclasses import dataclass
 from typing import Any
 
-from rayae import decisions, storage
+import pyarrow as pa
+
+from rayae import answers, decisions, storage
 from rayae.assignment import ALL
 from rayae.borderline import compose, nearest
 from rayae.changes import CHANGES, count_changes, write_changes
 from rayae.cuts.basis import HIGHEST
+from rayae.cuts.curve import curve
 from rayae.decisions import Decision, Ruling
 from rayae.errors import ConfigError, RunError
 from rayae.flags import Cuts, Thresholds
@@ -18,7 +21,7 @@ from rayae.settings import FlagSettings
 from rayae.statistics import percent
 from rayae.terminal import say, show_table, warn
 from rayae.verbs.flag_cuts import choose
-from rayae.verbs.flag_rules import asked_of
+from rayae.verbs.flag_rules import Material, asked_of, costs_of
 from rayae.verbs.report import bundle_of, pictures
 
 OF_THE_RUN = "run"
@@ -38,6 +41,7 @@ def flag(settings: FlagSettings) -> None:
         found = decisions.find(run, ruling.id)
         base = base_of(run, settings.against, found)
         counts = found.counts if found else decisions.write_flags(run, ruling.id, made.cuts, lease.check)
+        write_curve(run, ruling, made.material)
         compare(run, ruling, base)
         show_borderline(run, ruling.id, made.cuts, settings.borderline)
         decision = found or decisions.commit(run, ruling, counts, made.labels)
@@ -45,6 +49,17 @@ def flag(settings: FlagSettings) -> None:
     tell_changes(run, decision, base)
     if settings.borderline:
         say(f"nearest to the cut: {borderline_uri(run, decision.id, settings.borderline)}")
+
+
+def write_curve(run: Run, ruling: Ruling, material: Material) -> None:
+    """Write what other cuts would do, as CSV, unless it is there or no calibration scores could tell."""
+    uri = decisions.place(run, ruling.id, "curve.csv")
+    if material.basis.n == 0 or storage.exists(uri):
+        return
+    costs = costs_of(ruling.settings) if ruling.settings["rule"] == "cost" else None
+    table = pa.table(curve(material.basis, material.counts, material.labelled, costs))
+    with storage.open_write(uri) as file:
+        answers.write(file, "csv", table.schema, table.to_batches())
 
 
 def show_borderline(run: Run, decision_id: str, cuts: Cuts, count: int) -> None:
@@ -135,6 +150,9 @@ def tell(run: Run, decision: Decision, *, is_new: bool) -> None:
     words = f"flag: {counts.flagged:,} of {counts.scored:,} scored images flagged ({share}){above}"
     say(words, **fields_of(decision))
     say(cut.guarantee)
+    if decision.labels and decision.labels["left_out"]:
+        made = "the bundle was made with them, or with images of their groups"
+        say(f"{decision.labels['left_out']:,} labelled images have no say: {made}")
     is_there = "" if is_new else ", which was there already"
     say(f"decision {decision.id}{is_there}: {decisions.place(run, decision.id)}")
 

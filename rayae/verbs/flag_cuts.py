@@ -9,16 +9,19 @@ import numpy as np
 from rayae.assignment import ALL
 from rayae.cuts.basis import Basis
 from rayae.cuts.labelled import Labelled
+from rayae.errors import RayaeError
 from rayae.flags import Cut, Thresholds
 from rayae.run import Run
 from rayae.survey import Survey, scored_rows, survey
-from rayae.terminal import say, warn
+from rayae.terminal import warn
 from rayae.threshold import Scores, Threshold, exceeds
 from rayae.verbs.flag_bundle import Used, calibration_by_group, groups_of, used_by
 from rayae.verbs.flag_rules import Material, by_calibration, chosen, fewest_for
 
 NAMED = 5
 """Groups that are told by name."""
+LABELS_AT_MOST = 1_000_000
+"""Images of a run whose labels are read even where the rule does not ask for them, for the recall of the curve."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class Chosen:
     """The cuts of a run, what they follow from, and who chose them."""
 
     survey: Survey
+    material: Material
     cuts: dict[str, Cut]
     labels: dict[str, Any] | None
     """How many labelled images have chosen, how many have not, and what the cut makes of these; None without labels."""
@@ -37,29 +41,39 @@ class Chosen:
 
 def choose(run: Run, asked: Mapping[str, Any]) -> Chosen:
     """Go through the scores of a run and choose its cuts as asked; raises what the rule does."""
-    calibration = run.calibration
-    known = np.empty(0, np.float32) if calibration is None else calibration
-    basis = Basis(run.record["primary_score"], run.fingerprint["bundle"], known, groups_of(run), asked["confidence"])
-    has_labels = "choose_on" in asked
-    used = used_by(run) if has_labels else Used()
-    found = survey(run, known, labels=has_labels, leave_out=used.uris, leave_out_groups=used.groups)
+    basis, used = basis_of(run, asked["confidence"]), used_as_asked(run, asked)
+    known = used or Used()
+    found = survey(run, basis.calibration, labels=used is not None, leave_out=known.uris, leave_out_groups=known.groups)
     choosing, others = found.labelled.dealt(asked.get("choose_on", 1.0))
-    if found.left_out:
-        made = "the bundle was made with them, or with images of their groups"
-        say(f"{found.left_out:,} labelled images are left out: {made}")
-    threshold = chosen(asked, Material(basis, found.ranks, choosing, lambda: _scores(run)))
-    labels = None
-    if has_labels:
-        labels = {
-            "left_out": found.left_out,
-            "chosen_on": _count(choosing),
-            "measured_on": _measured(others, threshold),
-        }
+    material = Material(basis, found.ranks, choosing, lambda: _scores(run))
+    threshold, labels = chosen(asked, material), None
+    if "choose_on" in asked:
+        counts = {"chosen_on": _count(choosing), "measured_on": _measured(others, threshold)}
+        labels = {"left_out": found.left_out, **counts}
         threshold = replace(threshold, guarantee=f"{threshold.guarantee} {in_words(labels)}")
-    cuts = {ALL: Cut(threshold, known, asked.get("p_values", "marginal"))}
+    cuts = {ALL: Cut(threshold, basis.calibration, asked.get("p_values", "marginal"))}
     if asked.get("per_group"):
         cuts |= cuts_of_groups(basis, calibration_by_group(run), asked)
-    return Chosen(found, cuts, labels)
+    return Chosen(found, material, cuts, labels)
+
+
+def basis_of(run: Run, confidence: float) -> Basis:
+    """What every rule stands on: the scores that the run was planned with."""
+    calibration = run.calibration
+    known = np.empty(0, np.float32) if calibration is None else calibration
+    return Basis(run.record["primary_score"], run.fingerprint["bundle"], known, groups_of(run), confidence)
+
+
+def used_as_asked(run: Run, asked: Mapping[str, Any]) -> Used | None:
+    """The images whose labels tell nothing; None where no labels are read: not needed, and costly or not to be had."""
+    if "choose_on" in asked:
+        return used_by(run)
+    if run.rows > LABELS_AT_MOST:
+        return None
+    try:
+        return used_by(run)
+    except RayaeError:  # the curve has no recall then; `groups_of` has warned of the bundle
+        return None
 
 
 def cuts_of_groups(basis: Basis, calibrations: Mapping[str, Scores], asked: Mapping[str, Any]) -> dict[str, Cut]:

@@ -100,7 +100,7 @@ def chosen(asked: Mapping[str, Any], given: Material) -> Threshold:
         "recall": lambda: recall(basis, labelled, asked["recall"]),
         "precision": lambda: precision(basis, labelled, asked["precision"], asked["prevalence"]),
         "f_beta": lambda: f_beta(basis, labelled, asked["beta"], asked.get("prevalence")),
-        "cost": lambda: cost(basis, labelled, _costs(asked)),
+        "cost": lambda: cost(basis, labelled, costs_of(asked)),
         "capacity": lambda: capacity(basis, given.scores, asked["flags"]),
         "sigma": lambda: sigma(basis, asked["sigmas"]),
         "peaks": lambda: peaks(basis, asked["alpha"]),
@@ -129,5 +129,6 @@ def _fixed(basis: Basis, cut: float) -> Threshold:
     return fixed(cut, calibration=basis.calibration, confidence=basis.confidence, groups=basis.groups, **about)
 
 
-def _costs(asked: Mapping[str, Any]) -> Costs:
+def costs_of(asked: Mapping[str, Any]) -> Costs:
+    """What answers cost, as asked of rule=cost."""
     return Costs(asked["cost_fn"], asked["cost_fp"], asked["prevalence"], asked.get("cost_review"))

@@ -31,7 +31,7 @@ def test_its_flags_are_those_of_the_same_run_on_disk(bucket: Bucket, local: Run)
     assert tables[0].equals(tables[1])
     names = {key.rpartition("/")[2] for key in bucket.names() if f"/{one.id}/" in key}
     flags = {f"flags-{number:06d}.parquet" for number in range(3)}
-    assert names == {"threshold.json", "changes-run.parquet", "borderline-2.html", *flags}
+    assert names == {"threshold.json", "changes-run.parquet", "borderline-2.html", "curve.csv", *flags}
 
 
 def test_one_without_its_record_is_made_anew(bucket: Bucket, local: Run) -> None:

@@ -104,9 +104,30 @@ def test_images_that_the_bundle_was_made_with_choose_nothing_and_that_is_said(
 ) -> None:
     threshold_of(run, "rule=f_beta", "beta=1", "choose_on=1")
     said = capsys.readouterr().out
-    left_out = "240 labelled images are left out: the bundle was made with them, or with images of their groups\n"
-    assert said.startswith(left_out)
+    assert "\n240 labelled images have no say: the bundle was made with them, or with images of their groups\n" in said
     assert "and no labelled image is left to measure it on." in said
+
+
+def test_a_curve_tells_what_other_cuts_would_do(run: Run) -> None:
+    words = ["rule=cost", "cost_fn=10", "cost_fp=1", "prevalence=0.1"]
+    cut = threshold_of(run, *words)
+    curve = pd.read_csv(Path(run.uri, "decisions", all_of(run)[0].id, "curve.csv"))
+    assert [*curve.columns] == [
+        *("cut", "flags", "false_positives", "lower_false_positives", "upper_false_positives"),
+        *("recall", "lower_recall", "upper_recall", "cost"),
+    ]
+    scores = run.results(["score"])["score"].to_numpy()
+    assert curve["flags"].tolist() == [(scores > np.float32(own)).sum() for own in curve["cut"]]
+    assert cut.figures is not None
+    assert curve["cost"].min() >= cut.figures["cost"]
+
+
+def test_the_recall_of_a_curve_is_there_for_rules_that_need_no_labels(run: Run) -> None:
+    threshold_of(run, "rule=fixed", "cut=1")
+    curve = pd.read_csv(Path(run.uri, "decisions", all_of(run)[0].id, "curve.csv"))
+    own = own_images(run)
+    defects = own[own["label"] == "scratch"]["score"].to_numpy()
+    assert curve["recall"].tolist() == pytest.approx([(defects > np.float32(cut)).mean() for cut in curve["cut"]])
 
 
 def test_labels_cannot_choose_where_nobody_knows_what_the_bundle_was_made_with(
