@@ -147,12 +147,10 @@ def tell(run: Run, decision: Decision, *, is_new: bool) -> None:
     counts, cut = decision.counts, decision.threshold
     share = percent(counts.flagged / counts.scored) if counts.scored else "none"
     above = "" if cut.cut == HIGHEST else f", {cut.score} above {cut.cut:.6g}"
-    words = f"flag: {counts.flagged:,} of {counts.scored:,} scored images flagged ({share}){above}"
+    band = "" if counts.for_review is None else f", {counts.for_review:,} more for a person to look at"
+    words = f"flag: {counts.flagged:,} of {counts.scored:,} scored images flagged ({share}){above}{band}"
     say(words, **fields_of(decision))
     say(cut.guarantee)
-    if decision.labels and decision.labels["left_out"]:
-        made = "the bundle was made with them, or with images of their groups"
-        say(f"{decision.labels['left_out']:,} labelled images have no say: {made}")
     is_there = "" if is_new else ", which was there already"
     say(f"decision {decision.id}{is_there}: {decisions.place(run, decision.id)}")
 

@@ -13,7 +13,7 @@ from rayae.errors import RayaeError
 from rayae.flags import Cut, Thresholds
 from rayae.run import Run
 from rayae.survey import Survey, scored_rows, survey
-from rayae.terminal import warn
+from rayae.terminal import say, warn
 from rayae.threshold import Scores, Threshold, exceeds
 from rayae.verbs.flag_bundle import Used, calibration_by_group, groups_of, used_by
 from rayae.verbs.flag_rules import Material, by_calibration, chosen, fewest_for
@@ -46,8 +46,12 @@ def choose(run: Run, asked: Mapping[str, Any]) -> Chosen:
     found = survey(run, basis.calibration, labels=used is not None, leave_out=known.uris, leave_out_groups=known.groups)
     choosing, others = found.labelled.dealt(asked.get("choose_on", 1.0))
     material = Material(basis, found.ranks, choosing, lambda: _scores(run))
+    has_labels = "choose_on" in asked
+    if has_labels and found.left_out:
+        made = "the bundle was made with them, or with images of their groups"
+        say(f"{found.left_out:,} labelled images have no say: {made}")
     threshold, labels = chosen(asked, material), None
-    if "choose_on" in asked:
+    if has_labels:
         counts = {"chosen_on": _count(choosing), "measured_on": _measured(others, threshold)}
         labels = {"left_out": found.left_out, **counts}
         threshold = replace(threshold, guarantee=f"{threshold.guarantee} {in_words(labels)}")

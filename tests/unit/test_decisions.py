@@ -1,6 +1,7 @@
 """Decisions: one for the same scores, cuts and settings; none before its record is there; no score is touched."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,11 @@ def test_what_was_committed_is_found_again_as_it_was(run: Run):
     assert decisions.find(run, made.id) == decision
     assert decision.counts == Counts(10, 9, 4, None)
     assert decision.threshold == cut_at(0.1)
+
+
+def test_images_between_the_two_cuts_are_counted_apart(run: Run):
+    made = ruling(thresholds={ALL: replace(cut_at(0.1), review_cut=0.0625)})
+    assert decide(run, made).counts == Counts(10, 9, 4, 1)  # image 4, of 0.08; image 5 has no score
 
 
 def test_the_flags_are_a_row_an_image_in_the_order_of_the_files(run: Run):
