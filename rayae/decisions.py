@@ -21,12 +21,15 @@ from rayae import __version__, storage
 from rayae.assignment import ALL
 from rayae.errors import ConfigError, DataError, RunError
 from rayae.flags import NEEDS_REVIEW, Cuts, Thresholds, columns_of, flag_table
+from rayae.manifest import regrouped
 from rayae.records import Each, moment, read_record
 from rayae.run import Run, short_hash
 from rayae.threshold import Threshold
 
 DECISIONS = "decisions"
 RECORD = "threshold.json"
+FILE_ROWS = 1_000_000
+"""Rows of a file of flags: 5 to 10 MB, so that the flags of 10^8 images are 100 files."""
 SHAPE = {
     "rayae": str,
     "id": str,
@@ -153,22 +156,26 @@ def named(run: Run, decision_id: str) -> Decision:
 
 
 def write_flags(run: Run, decision_id: str, cuts: Cuts, check: Callable[[], None]) -> Counts:
-    """Write the flags of a decision, a file for each of the run's, in place of what a killed process has left.
+    """Write the flags of a decision, FILE_ROWS a file, in place of what a killed process has left.
 
-    `check` is called before each file. A few files are in memory at a time.
+    `check` is called for each file of the run. A few of these are in memory at a time, and one of the flags.
     """
     storage.remove(place(run, decision_id))
     images = scored = flagged = in_band = 0
     has_band = any(cut.threshold.review_cut is not None for cut in cuts.values())
-    for number, rows in enumerate(run.result_tables(columns_of(cuts))):
-        check()
-        table = flag_table(rows, cuts)
+    for number, table in enumerate(regrouped(_flagged(run, cuts, check), FILE_ROWS)):
         storage.write_bytes(place(run, decision_id, f"flags-{number:06d}.parquet"), _parquet(table))
         images += table.num_rows
         scored += table.num_rows - table["score"].null_count
         flagged += _count(table, "is_anomaly")
         in_band += _count(table, NEEDS_REVIEW) if has_band else 0
     return Counts(images, scored, flagged, in_band if has_band else None)
+
+
+def _flagged(run: Run, cuts: Cuts, check: Callable[[], None]) -> Iterator[pa.Table]:
+    for rows in run.result_tables(columns_of(cuts)):
+        check()
+        yield flag_table(rows, cuts)
 
 
 def commit(run: Run, ruling: Ruling, counts: Counts, labels: Mapping[str, Any] | None = None) -> Decision:
@@ -179,12 +186,16 @@ def commit(run: Run, ruling: Ruling, counts: Counts, labels: Mapping[str, Any] |
     return decision
 
 
+def flag_files(run: Run, decision_id: str) -> list[str]:
+    """The URIs of the files that hold the flags of a decision, in their order."""
+    names = storage.list_names(place(run, decision_id))
+    return [place(run, decision_id, name) for name in names if name.startswith("flags-")]
+
+
 def read_flags(run: Run, decision_id: str) -> Iterator[pa.Table]:
     """The flags of a decision, file by file."""
-    for name in storage.list_names(place(run, decision_id)):
-        if name.startswith("flags-"):
-            data = storage.read_bytes(place(run, decision_id, name))
-            yield pq.ParquetFile(io.BytesIO(data), pre_buffer=False).read(use_threads=False)
+    for uri in flag_files(run, decision_id):
+        yield pq.ParquetFile(io.BytesIO(storage.read_bytes(uri)), pre_buffer=False).read(use_threads=False)
 
 
 def _parquet(table: pa.Table) -> bytes:

@@ -17,6 +17,16 @@ from rayae.threshold import Scores, Threshold, exceeds, flag
 
 NEEDS_REVIEW = "needs_review"
 COLUMNS = ("image_id", "status", "score")
+FLAGS = pa.schema(
+    [
+        ("image_id", pa.int64()),
+        ("score", pa.float32()),
+        ("p_value", pa.float64()),
+        ("is_anomaly", pa.bool_()),
+        (NEEDS_REVIEW, pa.bool_()),
+    ]
+)
+"""Columns of flags; the last is there only where a cut has a band for review."""
 Places = NDArray[np.int64]
 
 
@@ -63,14 +73,14 @@ def flag_table(rows: pa.Table, cuts: Cuts) -> pa.Table:
         p_values[places] = cuts[value].p_values(scores[places])
     thresholds = {value: cut.threshold for value, cut in cuts.items()}
     columns = {
-        "image_id": pc.cast(rows["image_id"], pa.int64()),
-        "score": pa.array(scores, pa.float32(), mask=unscored),
-        "p_value": pa.array(p_values, pa.float64(), mask=unscored | np.isnan(p_values)),
-        "is_anomaly": pa.array(anomalies(rows, thresholds), pa.bool_(), mask=unscored),
+        "image_id": rows["image_id"],
+        "score": pa.array(scores, mask=unscored),
+        "p_value": pa.array(p_values, mask=unscored | np.isnan(p_values)),
+        "is_anomaly": pa.array(anomalies(rows, thresholds), mask=unscored),
     }
     if any(threshold.review_cut is not None for threshold in thresholds.values()):
-        columns[NEEDS_REVIEW] = pa.array(for_review(rows, thresholds), pa.bool_(), mask=unscored)
-    return pa.table(columns)
+        columns[NEEDS_REVIEW] = pa.array(for_review(rows, thresholds), mask=unscored)
+    return pa.table(columns, schema=pa.schema([FLAGS.field(name) for name in columns]))
 
 
 def anomalies(rows: pa.Table, thresholds: Thresholds) -> Bools:

@@ -7,6 +7,7 @@ import pytest
 
 from rayae import decisions
 from rayae.cli import main
+from rayae.database import opened
 from rayae.decisions import all_of, read_flags
 from rayae.run import Run
 from tests.s3.conftest import Bucket
@@ -29,9 +30,12 @@ def test_its_flags_are_those_of_the_same_run_on_disk(bucket: Bucket, local: Run)
     assert other.ruling == one.ruling
     tables = [pa.concat_tables(read_flags(run, one.id)) for run in (local, remote)]
     assert tables[0].equals(tables[1])
+    with opened([("main", remote)]) as database:
+        found = database.table("SELECT * EXCLUDE (decision, needs_review) FROM flags ORDER BY image_id")
+    assert found.to_pylist() == tables[0].to_pylist()
     names = {key.rpartition("/")[2] for key in bucket.names() if f"/{one.id}/" in key}
-    flags = {f"flags-{number:06d}.parquet" for number in range(3)}
-    assert names == {"threshold.json", "changes-run.parquet", "borderline-2.html", "curve.csv", *flags}
+    others = {"changes-run.parquet", "borderline-2.html", "curve.csv"}
+    assert names == {"threshold.json", "flags-000000.parquet", *others}
 
 
 def test_one_without_its_record_is_made_anew(bucket: Bucket, local: Run) -> None:

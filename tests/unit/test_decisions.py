@@ -69,10 +69,11 @@ def test_images_between_the_two_cuts_are_counted_apart(run: Run):
     assert decide(run, made).counts == Counts(10, 9, 4, 1)  # image 4, of 0.08; image 5 has no score
 
 
-def test_the_flags_are_a_row_an_image_in_the_order_of_the_files(run: Run):
+def test_the_flags_are_a_row_an_image_in_the_order_of_the_files(run: Run, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(decisions, "FILE_ROWS", 3)
     decision = decide(run, ruling())
     tables = list(decisions.read_flags(run, decision.id))
-    assert [table.num_rows for table in tables] == [4, 4, 2]
+    assert [table.num_rows for table in tables] == [3, 3, 3, 1]
     whole = pa.concat_tables(tables)
     assert whole["image_id"].to_pylist() == list(range(10))
     assert whole["is_anomaly"].to_pylist() == [False] * 5 + [None] + [True] * 4
@@ -92,7 +93,10 @@ def test_the_flags_are_the_same_whatever_the_order_of_the_rows(run: Run):
     assert second.sort_by("image_id").to_pylist() == first.to_pylist()
 
 
-def test_one_that_was_killed_half_way_is_none_and_what_it_left_is_no_part_of_the_next(run: Run):
+def test_one_that_was_killed_half_way_is_none_and_what_it_left_is_no_part_of_the_next(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(decisions, "FILE_ROWS", 3)
     made, calls = ruling(), []
 
     def killed_at_the_third_file():
@@ -102,6 +106,7 @@ def test_one_that_was_killed_half_way_is_none_and_what_it_left_is_no_part_of_the
 
     with pytest.raises(KeyboardInterrupt):
         decisions.write_flags(run, made.id, cuts_of(made), killed_at_the_third_file)
+    assert len(decisions.flag_files(run, made.id)) == 2
     storage.write_bytes(decisions.place(run, made.id, "flags-000099.parquet"), b"of another order of files")
     assert decisions.find(run, made.id) is None
     assert decisions.all_of(run) == []
