@@ -5,11 +5,14 @@
     failures     image_id, uri, label, group, status, error of the results that are not scored
     chunks       number, first_image_id, images, is_done
     thresholds   value, bundle_id, score, threshold_id, and what the threshold says; a row a bundle
+    decisions    decision, created, settings as JSON, `group`, and what the threshold says; a row a cut
+    flags        decision, image_id, score, p_value, is_anomaly, needs_review; a row an image a decision
 
 `value` is that of the column by which bundles are chosen, null for a run with one bundle.
 """
 
 import contextlib
+import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,9 +22,11 @@ from typing import TypeVar
 import duckdb
 import pyarrow as pa
 
-from rayae import storage
+from rayae import decisions, storage
 from rayae.assignment import ALL
+from rayae.decisions import Decision
 from rayae.errors import ConfigError, RunError
+from rayae.flags import FLAGS
 from rayae.numbered_files import NumberedFiles
 from rayae.results import Status, result_schema
 from rayae.run import MANIFEST, Run
@@ -42,6 +47,13 @@ THRESHOLDS = pa.schema(
         *((name, pa.int64()) for name in ("n", "k")),
         *((name, pa.float64()) for name in ("alpha", "expected_fpr", "upper_fpr", "confidence")),
         ("guarantee", pa.string()),
+    ]
+)
+DECISIONS = pa.schema(
+    [
+        *((name, pa.string()) for name in ("decision", "created", "settings", "group")),
+        *(THRESHOLDS.field(name) for name in THRESHOLDS.names if name not in ("value", "threshold_id")),
+        ("review_cut", pa.float64()),
     ]
 )
 Found = TypeVar("Found")
@@ -144,7 +156,21 @@ def _add(connection: duckdb.DuckDBPyConnection, files: NumberedFiles, schema: st
     left = {chunk.number for chunk in run.chunks_left()}
     _create(connection, schema, "chunks", _chunks(run, left))
     _create(connection, schema, "thresholds", _thresholds(run))
-    return [images, *results]
+    return [images, *results, *_add_decisions(connection, files, schema, run)]
+
+
+def _add_decisions(connection: duckdb.DuckDBPyConnection, files: NumberedFiles, schema: str, run: Run) -> list[str]:
+    """Make the tables of what was decided about a run; the files that they read."""
+    known, parts = list[str](), [f"SELECT NULL::VARCHAR AS decision, * FROM {identifier(schema)}.no_flags"]
+    _create(connection, schema, "no_flags", FLAGS.empty_table())
+    made = decisions.all_of(run)
+    for decision in made:
+        names = _names(files, decisions.flag_files(run, decision.id))
+        known += names
+        parts.append(f"SELECT {quoted(decision.id)} AS decision, * FROM {_parquet(names)}")
+    connection.execute(f"CREATE VIEW {identifier(schema)}.flags AS {' UNION ALL BY NAME '.join(parts)}")
+    _create(connection, schema, "decisions", _decisions(made))
+    return known
 
 
 def _chunks(run: Run, left: set[int]) -> pa.Table:
@@ -166,6 +192,21 @@ def _thresholds(run: Run) -> pa.Table:
         about = {"value": None if value == ALL else value, "bundle_id": one.bundle_id, "score": one.primary_score}
         rows.append(about if cut is None else {**cut.to_dict(), **about, "threshold_id": cut.id})
     return pa.Table.from_pylist(rows, THRESHOLDS)
+
+
+def _decisions(made: Sequence[Decision]) -> pa.Table:
+    rows = [
+        {
+            **cut.to_dict(),
+            "decision": decision.id,
+            "created": decision.created,
+            "settings": json.dumps(decision.ruling.settings),
+            "group": None if group == ALL else group,
+        }
+        for decision in made
+        for group, cut in decision.ruling.thresholds.items()
+    ]
+    return pa.Table.from_pylist(rows, DECISIONS)
 
 
 def _create(connection: duckdb.DuckDBPyConnection, schema: str, name: str, table: pa.Table) -> None:
