@@ -112,6 +112,8 @@ VERBS = {
         Verb("retry", "Try images of a run again whose reason to fail may have passed.", "RetrySettings", "run"),
         Verb("status", "Show how far a run is, from anywhere.", "StatusSettings", "run"),
         Verb("compact", "Write a finished run anew as few files, sorted by score.", "CompactSettings", "run"),
+        Verb("flag", "Decide anew which images of a run are anomalies, by another rule.", "FlagSettings", "run"),
+        Verb("decisions", "List what was decided about a run.", "DecisionsSettings", "run"),
         Verb("evaluate", "Compare a run with its labels.", "EvaluateSettings", "run"),
         Verb("report", "Write a run as one HTML page.", "ReportSettings", "run"),
         Verb("top", "Show the images with the highest scores of a run.", "TopSettings", "run"),

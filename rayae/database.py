@@ -5,12 +5,14 @@
     failures     image_id, uri, label, group, status, error of the results that are not scored
     chunks       number, first_image_id, images, is_done
     thresholds   value, bundle_id, score, threshold_id, and what the threshold says; a row a bundle
+    decisions    decision, created, settings as JSON, `group`, and what the threshold says; a row a cut
+    flags        decision, image_id, score, p_value, is_anomaly, needs_review; a row an image a decision
 
 `value` is that of the column by which bundles are chosen, null for a run with one bundle.
 """
 
 import contextlib
-import re
+import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,9 +22,12 @@ from typing import TypeVar
 import duckdb
 import pyarrow as pa
 
-from rayae import storage
+from rayae import decisions, storage
 from rayae.assignment import ALL
-from rayae.errors import ConfigError, RayaeError, RunError, StorageError
+from rayae.complaints import told
+from rayae.decisions import Decision
+from rayae.errors import ConfigError, RunError, StorageError
+from rayae.flags import FLAGS
 from rayae.numbered_files import NumberedFiles
 from rayae.results import Status, result_schema
 from rayae.run import MANIFEST, Run
@@ -45,8 +50,13 @@ THRESHOLDS = pa.schema(
         ("guarantee", pa.string()),
     ]
 )
-KIND = re.compile(r"([A-Z][A-Za-z ]*) Error: ")
-"""How DuckDB begins what it says. A library within it that finds a damaged file begins otherwise, or with `Invalid`."""
+DECISIONS = pa.schema(
+    [
+        *((name, pa.string()) for name in ("decision", "created", "settings", "group")),
+        *(THRESHOLDS.field(name) for name in THRESHOLDS.names if name not in ("value", "threshold_id")),
+        ("review_cut", pa.float64()),
+    ]
+)
 Found = TypeVar("Found")
 
 
@@ -71,7 +81,7 @@ class Database:
 
         ConfigError when it is none or wrong, RunError when a file of results cannot be read; its batches raise alike.
         """
-        with _told(self.files):
+        with told(self.files):
             statements = self.connection.extract_statements(sql)
             if len(statements) != 1 or statements[0].type not in QUESTIONS:
                 raise ConfigError(
@@ -89,7 +99,7 @@ class Database:
 
     def _batches(self, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
         while True:
-            with _told(self.files):
+            with told(self.files):
                 batch = _interruptible(self.connection, lambda: next(reader, None))
             if batch is None:
                 return
@@ -152,7 +162,7 @@ def _add(
     known |= dict(zip([*listed, *parts], [*images, *results], strict=True))
     within = identifier(schema)
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS {within}")
-    with _told(known):  # DuckDB reads the first file of each
+    with told(known):  # DuckDB reads the first file of each
         connection.execute(f"CREATE VIEW {within}.images AS SELECT * FROM {_parquet(listed)}")
         if parts:
             connection.execute(f"CREATE VIEW {within}.results AS SELECT * FROM {_parquet(parts)}")
@@ -167,6 +177,25 @@ def _add(
     left = {chunk.number for chunk in run.chunks_left()}
     _create(connection, schema, "chunks", _chunks(run, left))
     _create(connection, schema, "thresholds", _thresholds(run))
+    _add_decisions(connection, files, schema, run, known)
+
+
+def _add_decisions(
+    connection: duckdb.DuckDBPyConnection, files: NumberedFiles, schema: str, run: Run, known: dict[str, str]
+) -> None:
+    """Make the tables of what was decided about a run, and note the files that they read."""
+    within = identifier(schema)
+    parts = [f"SELECT NULL::VARCHAR AS decision, * FROM {within}.no_flags"]
+    _create(connection, schema, "no_flags", FLAGS.empty_table())
+    made = decisions.all_of(run)
+    for decision in made:
+        uris = decisions.flag_files(run, decision.id)
+        names = _names(files, uris)
+        known |= dict(zip(names, uris, strict=True))
+        parts.append(f"SELECT {quoted(decision.id)} AS decision, * FROM {_parquet(names)}")
+    with told(known):
+        connection.execute(f"CREATE VIEW {within}.flags AS {' UNION ALL BY NAME '.join(parts)}")
+    _create(connection, schema, "decisions", _decisions(made))
 
 
 def _chunks(run: Run, left: set[int]) -> pa.Table:
@@ -188,6 +217,21 @@ def _thresholds(run: Run) -> pa.Table:
         about = {"value": None if value == ALL else value, "bundle_id": one.bundle_id, "score": one.primary_score}
         rows.append(about if cut is None else {**cut.to_dict(), **about, "threshold_id": cut.id})
     return pa.Table.from_pylist(rows, THRESHOLDS)
+
+
+def _decisions(made: Sequence[Decision]) -> pa.Table:
+    rows = [
+        {
+            **cut.to_dict(),
+            "decision": decision.id,
+            "created": decision.created,
+            "settings": json.dumps(decision.ruling.settings),
+            "group": None if group == ALL else group,
+        }
+        for decision in made
+        for group, cut in decision.ruling.thresholds.items()
+    ]
+    return pa.Table.from_pylist(rows, DECISIONS)
 
 
 def _create(connection: duckdb.DuckDBPyConnection, schema: str, name: str, table: pa.Table) -> None:
@@ -219,42 +263,6 @@ def _interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[], Fou
         except BaseException:
             connection.interrupt()
             raise
-
-
-@contextlib.contextmanager
-def _told(files: Mapping[str, str]) -> Iterator[None]:
-    """What DuckDB says as an error of ours, in its own sentence; a stream of Arrow hands it on in errors of others."""
-    try:
-        yield
-    except (duckdb.Error, pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise _explained(str(error), files) from error
-
-
-def _explained(said: str, files: Mapping[str, str]) -> RayaeError:
-    """Whose fault it is: a RunError for what names a file of the run or is of no question, else a ConfigError."""
-    sentence = _sentence(said)
-    begins = KIND.match(sentence)
-    kind = None if begins is None else begins[1]
-    if kind == "Out of Memory":
-        return ConfigError(f"the question needs more memory than `memory_bytes=` gives: {sentence}.")
-    for name in (name for name in files if name in said):
-        gone = f"there is no {files[name]} any more"  # DuckDB then looks for a folder of that name, which is forbidden
-        told = gone if kind == "Permission" else sentence.replace(name, files[name])
-        return RunError(f"the results cannot be read: {told}; `rayae verify` says more.")
-    if kind is None or kind == "Invalid":
-        return RunError(f"the results cannot be read: {sentence}; `rayae verify` says more.")
-    if kind == "IO":
-        return RunError(f"the question could not be answered: {sentence}; look at the disk, or try `rayae verify`.")
-    if kind == "Permission":
-        return ConfigError(f"a question sees the tables of the run and nothing else: {sentence}.")
-    return ConfigError(f"the question cannot be answered: {sentence}.")
-
-
-def _sentence(said: str) -> str:
-    """Without the place in the question; of a traceback of ours, out of a thread of DuckDB, what the error says."""
-    if said.startswith("Traceback "):
-        said = said.strip().rpartition("\n")[2].partition(": ")[2]
-    return " ".join(said.partition("\n\nLINE")[0].split()).rstrip(".: ")
 
 
 def float_columns(database: Database, schema: str = "main") -> list[str]:

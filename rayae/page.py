@@ -1,4 +1,4 @@
-"""Home of the page as such: what stands on it, all in words, and the HTML file that it becomes."""
+"""Home of the pages as such: what stands on them, all in words, and the HTML files that they become."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -125,13 +125,29 @@ class ReportPage:
     version: str
 
 
-def render(page: ReportPage) -> str:
+@dataclass(frozen=True)
+class BorderlinePage:
+    """The images whose scores are nearest to a cut, in words."""
+
+    name: str
+    decision: str
+    headline: str
+    guarantee: str
+    notes: tuple[str, ...]
+    above: tuple[Worst, ...]
+    below: tuple[Worst, ...]
+    colours: str
+    brightest: str | None
+    version: str
+
+
+def render(page: ReportPage | BorderlinePage) -> str:
     """The page as one HTML file; whatever came from outside is escaped."""
-    return _template().render(page=page)
+    return _template("report" if isinstance(page, ReportPage) else "borderline").render(page=page)
 
 
 @cache
-def _template() -> Template:
+def _template(name: str) -> Template:
     environment = Environment(
         loader=PackageLoader("rayae", "."),
         autoescape=True,
@@ -141,7 +157,7 @@ def _template() -> Template:
         lstrip_blocks=True,
     )
     environment.filters["named"] = named
-    return environment.get_template("report.html.j2")
+    return environment.get_template(f"{name}.html.j2")
 
 
 def named(text: str) -> Markup:

@@ -69,7 +69,7 @@ def compose(
     notes: Sequence[str] = (),
 ) -> ReportPage:
     """Put a run into words and figures; `results` needs `COLUMNS`, and `pictures` come worst first."""
-    scale = _scale(pictures)
+    scale = scale_of(pictures)
     by_status = _by_status(results)
     whole = distribution(results, score_name, threshold, calibration)
     return ReportPage(
@@ -84,7 +84,7 @@ def compose(
         distributions=products.distributions if products is not None else () if whole is None else (whole,),
         products=products,
         evaluation=None if evaluation is None else _judged(evaluation),
-        worst=tuple(_worst(rank, picture, results, scale) for rank, picture in enumerate(pictures, 1)),
+        worst=cards(pictures, results, scale),
         colours=", ".join(INFERNO),
         brightest=None if scale is None else number(scale),
         failures=tuple(
@@ -204,6 +204,11 @@ def _stages(success: Mapping[str, Any] | None) -> tuple[Count, ...]:
     )
 
 
+def cards(pictures: Sequence[WorstPicture], results: pa.Table, scale: float | None) -> tuple[Worst, ...]:
+    """A card for each picture, with what the rows say of it: image_id, score, p_value, is_anomaly and label."""
+    return tuple(_worst(rank, picture, results, scale) for rank, picture in enumerate(pictures, 1))
+
+
 def _worst(rank: int, picture: WorstPicture, results: pa.Table, scale: float | None) -> Worst:
     row = results.filter(pc.equal(results["image_id"], picture.image_id)).slice(0, 1).to_pylist()[0]
     return Worst(
@@ -227,7 +232,8 @@ def _shown(picture: WorstPicture, scale: float | None) -> tuple[Shown, ...]:
     return tuple(shown)
 
 
-def _scale(pictures: Sequence[WorstPicture]) -> float | None:
+def scale_of(pictures: Sequence[WorstPicture]) -> float | None:
+    """The error that gets the brightest colour in their error maps; None when there are none."""
     maps = [picture.error_map for picture in pictures if picture.error_map is not None]
     return brightest(maps) if maps else None
 

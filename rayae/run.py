@@ -278,6 +278,14 @@ class Run:
             return found
         return found.take(np.argsort(found["image_id"].to_numpy())).select(columns or found.column_names)
 
+    def result_tables(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """The same rows file by file, so that few are in memory; of a compacted run in the order of the files."""
+        present = self.result_parts()
+        read = read_ahead(lambda file: read_chunk(file[0], columns), present)
+        for (uri, chunk), (table, about) in zip(present, read, strict=True):
+            self._refuse_foreign(uri, chunk, about)
+            yield table
+
     def success(self) -> dict[str, Any] | None:
         """What was written when the last chunk was there, or None; RunError when it is damaged."""
         remedy = f"remove it and run `rayae score {self.uri}`"

@@ -22,7 +22,11 @@ from rayae.errors import ConfigError, DataError
 from rayae.statistics import percent
 
 Scores = NDArray[np.float32]
-Rule = Literal["conformal", "fixed"]
+Rule = Literal[
+    "conformal", "certified", "fixed", "fdr", "recall", "precision", "f_beta", "cost", "capacity", "sigma", "peaks"
+]
+ONLY_OF_SOME = ("review_cut", "figures")
+"""Fields that may be missing from a file."""
 FEW_GROUPS = 20
 
 
@@ -38,9 +42,9 @@ class Threshold:
     n: int | None
     """Normal calibration scores behind the figures."""
     k: int | None
-    """Rank of the cut among them, from 1 for the lowest; only of the conformal rule."""
+    """Rank of the cut among them, from 1 for the lowest; only where the cut is one of them by its rank."""
     alpha: float | None
-    """False-positive rate that was asked for; only of the conformal rule."""
+    """False-positive rate that was asked for; only of the rules that aim at one."""
     expected_fpr: float | None
     """Share of new normal images expected above the cut; for a fixed cut, that of the calibration images."""
     upper_fpr: float | None
@@ -50,6 +54,10 @@ class Threshold:
     """What may be relied on, in words."""
     bundle_id: str
     """Bundle whose scores the cut belongs to."""
+    review_cut: float | None = None
+    """Scores above it, up to the cut, are for a person to look at; exactly a float32, and below the cut."""
+    figures: Mapping[str, float] | None = None
+    """What else the rule was asked for and has found, by name."""
 
     def __post_init__(self) -> None:
         problem = find_problem(self)
@@ -63,15 +71,16 @@ class Threshold:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, which gives the cut back exactly."""
-        return asdict(self)
+        """Plain values for JSON, which gives the cut back exactly. What few rules have is left out where it is None,
+        so that thresholds without it keep their id."""
+        return {name: value for name, value in asdict(self).items() if value is not None or name not in ONLY_OF_SOME}
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> "Threshold":
         """The threshold that `to_dict` wrote; DataError for a strange or missing key or a wrong value."""
         known = {field.name for field in fields(cls)}
-        if set(value) != known:
-            strange, missing = sorted(set(value) - known), sorted(known - set(value))
+        if not known - set(ONLY_OF_SOME) <= set(value) <= known:
+            strange, missing = sorted(set(value) - known), sorted(known - set(value) - set(ONLY_OF_SOME))
             raise DataError(f"A threshold was read with unknown keys {strange} and without the keys {missing}.")
         return cls(**value)
 
@@ -80,7 +89,7 @@ def find_problem(threshold: Threshold) -> str | None:
     """What is wrong with a threshold, as the second half of a sentence, or None."""
     t = threshold
     whole, real = (int,), (int, float)
-    optional = {"n": whole, "k": whole, "alpha": real, "expected_fpr": real, "upper_fpr": real}
+    optional = {"n": whole, "k": whole, "alpha": real, "expected_fpr": real, "upper_fpr": real, "review_cut": real}
     for name in ("rule", "score", "guarantee", "bundle_id"):
         if not isinstance(getattr(t, name), str) or not getattr(t, name):
             return f"its {name} is not a text"
@@ -96,12 +105,26 @@ def find_problem(threshold: Threshold) -> str | None:
         return f"its cut {t.cut!r} is not a float32 number"
     if not 0 < t.confidence < 1:
         return f"its confidence {t.confidence!r} is not between 0 and 1"
+    if t.review_cut is not None and not (is_float32(t.review_cut) and t.review_cut < t.cut):
+        return f"its review_cut {t.review_cut!r} is not a float32 number below the cut"
+    if not is_figures(t.figures):
+        return "its figures are not finite numbers by name"
     if t.rule == "conformal":
         if t.n is None or t.k is None or t.alpha is None or t.expected_fpr is None or t.upper_fpr is None:
             return "a conformal cut needs n, k, alpha, expected_fpr and upper_fpr"
         if not 0 < t.alpha < 1 or not 1 <= quantile_rank(t.n, t.alpha) == t.k <= t.n:
             return f"k = {t.k} is not the conformal rank of n = {t.n} and alpha = {t.alpha}"
     return None
+
+
+def is_figures(value: Any) -> bool:
+    """Whether it is None, or finite numbers by name."""
+    if value is None:
+        return True
+    return isinstance(value, Mapping) and all(
+        isinstance(name, str) and type(number) in (int, float) and math.isfinite(number)
+        for name, number in value.items()
+    )
 
 
 def is_float32(value: float) -> bool:

@@ -4,6 +4,7 @@ from rayae.settings.analysis import QuerySettings, TopSettings
 from rayae.settings.base import Fraction, Images, Moment, OpenFraction, Placement, Settings, moment
 from rayae.settings.calibrate import CalibrateSettings, CalibrationSettings, RuleSettings
 from rayae.settings.elsewhere import DemoSettings, SubmitSettings
+from rayae.settings.flag import DecisionsSettings, FlagSettings
 from rayae.settings.index import IndexSettings, Labelled, Patterns, SelectSettings
 from rayae.settings.network import AugmentSettings, HeadSettings, LossSettings, NetworkSettings, OptimizerSettings
 from rayae.settings.runner import PreprocessSettings, ReaderSettings, ResourceSettings, RunnerSettings
@@ -26,10 +27,12 @@ __all__ = [
     "CalibrateSettings",
     "CalibrationSettings",
     "CompactSettings",
+    "DecisionsSettings",
     "DefectsSettings",
     "DemoSettings",
     "Endpoint",
     "EvaluateSettings",
+    "FlagSettings",
     "Fraction",
     "HeadSettings",
     "Images",

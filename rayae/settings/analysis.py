@@ -14,7 +14,7 @@ class AnalysisSettings(RunVerbSettings):
 
 class QuerySettings(AnalysisSettings):
     sql: str
-    """The question, one SELECT over the tables results, images, failures, chunks and thresholds."""
+    """The question, one SELECT over the tables results, images, failures, chunks, thresholds, decisions, flags."""
     format: Literal["table", "csv", "json", "parquet"] | None = None
     """How rows are given: a table, CSV, an object a line, or Parquet; default: by the ending of `out`, else a table."""
     out: str | None = None

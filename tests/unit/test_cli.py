@@ -88,8 +88,8 @@ def test_help_of_a_verb_shows_its_settings(verb: str, capsys: pytest.CaptureFixt
         (
             ["jobs/score.yaml"],
             "there is no verb 'jobs/score.yaml'; the verbs are"
-            " index, train, defects, calibrate, score, verify, retry, status, compact, evaluate, report, top,"
-            " query, submit, demo.",
+            " index, train, defects, calibrate, score, verify, retry, status, compact, flag, decisions,"
+            " evaluate, report, top, query, submit, demo.",
         ),
         (
             ["verify", "R", "--workers", "3"],
@@ -127,6 +127,8 @@ def test_what_cannot_be_asked_is_a_sentence_and_exit_code_2(
         (["retry", "IT"], "run"),
         (["status", "IT"], "run"),
         (["compact", "IT"], "run"),
+        (["flag", "IT", "fdr=0.1"], "run"),
+        (["decisions", "IT"], "run"),
         (["evaluate", "run=IT"], "run"),
         (["report", "IT"], "run"),
         (["top", "IT"], "run"),

@@ -2,16 +2,23 @@
 
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from rayae import decisions
+from rayae.assignment import ALL
+from rayae.cli import main
 from rayae.compaction import compact
 from rayae.database import opened, unless_compacted
+from rayae.decisions import Ruling, all_of
 from rayae.errors import ConfigError, RunError
+from rayae.flags import Cut
 from rayae.run import Run
-from tests.unit.small_runs import THRESHOLD, finish, plan, write_chunk
+from rayae.threshold import fixed
+from tests.unit.small_runs import CALIBRATION, THRESHOLD, finish, plan, write_chunk
 
 
 def asked(run: Run, sql: str) -> list[dict[str, object]]:
@@ -35,6 +42,36 @@ def test_results_of_a_compacted_run_are_the_same(tmp_path: Path) -> None:
     before = asked(run, "SELECT * FROM results ORDER BY image_id")
     compact(run, 1024**2, lambda: None)
     assert asked(run, "SELECT * FROM results ORDER BY image_id") == before
+
+
+def test_flags_of_decisions_are_joined_by_the_image(tmp_path: Path) -> None:
+    run = finish(plan(tmp_path))
+    assert asked(run, "SELECT * FROM flags") == asked(run, "SELECT * FROM decisions") == []
+    for cut in (0.05, 0.13):
+        assert main(["flag", run.uri, "rule=fixed", f"cut={cut}", "borderline=0"]) == 0
+    sql = """
+        SELECT uri, flags.score FROM decisions JOIN flags USING (decision) JOIN results USING (image_id)
+        WHERE settings ->> 'cut' = '0.13' AND flags.is_anomaly AND needs_review IS NULL ORDER BY image_id
+    """
+    assert [row["uri"] for row in asked(run, sql)] == [f"/data/{number}.png" for number in (7, 8, 9)]
+    rows = asked(run, 'SELECT decision, rule, cut, n, "group", review_cut FROM decisions ORDER BY cut')
+    about = {"rule": "fixed", "n": 100, "group": None, "review_cut": None}
+    made = [decision.id for decision in all_of(run)]
+    cuts = [float(np.float32(cut)) for cut in (0.05, 0.13)]
+    assert rows == [{"decision": name, "cut": cut} | about for name, cut in zip(made, cuts, strict=True)]
+
+
+def test_a_band_for_review_is_a_column_of_all_flags(tmp_path: Path) -> None:
+    run = finish(plan(tmp_path))
+    for review_cut in (None, 0.0625):
+        threshold = replace(fixed(0.125, score="mse", bundle_id="b", calibration=None), review_cut=review_cut)
+        made = Ruling("r", "s", {"rule": "fixed"}, {ALL: threshold})
+        decisions.commit(
+            run, made, decisions.write_flags(run, made.id, {ALL: Cut(threshold, CALIBRATION)}, lambda: None)
+        )
+    rows = asked(run, "SELECT image_id, needs_review FROM flags WHERE needs_review IS NOT NULL ORDER BY image_id")
+    assert [row["image_id"] for row in rows if row["needs_review"]] == [4, 6]
+    assert len(rows) == 9
 
 
 def test_the_tables_of_an_unfinished_run_tell_what_is_done(tmp_path: Path) -> None:

@@ -2,11 +2,12 @@ import subprocess
 import sys
 
 LIGHT = """
-    answers archives assignment batches bundle bundle_set by_product calibrations cli compaction comparison
-    completeness config database disk distributions duplicates epochs errors evaluation evidence exhibits expansion
-    filelist findings flatness folders formats histogram history keyspace labels lease listing loader manifest
-    memory page pictures prefixes preprocess reader records region report result_files results run selection
-    settings solar_cells sources splits statistics storage tables terminal threshold trust verdicts verification
+    answers archives assignment batches borderline bundle bundle_set by_product calibrations changes cli compaction
+    comparison complaints completeness config cuts database decisions discoveries disk distributions duplicates
+    epochs errors evaluation evidence exhibits expansion filelist findings flags flatness folders formats histogram
+    history keyspace labels lease listing loader manifest memory page pictures prefixes preprocess reader records
+    region report result_files results run selection settings solar_cells sources splits statistics storage survey
+    tables terminal threshold trust verbs.decisions verbs.flag verdicts verification
 """.split()
 WITHOUT_RAY = ["scorer", "scoring", "training", "history", "verbs.train", "verbs.score", "verbs.calibrate"]
 

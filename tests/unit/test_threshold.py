@@ -1,5 +1,6 @@
 """The cut: golden example, exact ranks, certificate, refusals, round trip."""
 
+import dataclasses
 import json
 import math
 from fractions import Fraction
@@ -264,6 +265,17 @@ def test_the_id_is_12_hex_digits_and_changes_with_every_field():
     assert len({threshold.id, *(other.id for other in others)}) == 4
 
 
+def test_a_threshold_of_before_review_cuts_is_read_and_keeps_its_id():
+    threshold = make(np.arange(100))
+    written = threshold.to_dict()
+    assert written.keys() & {"review_cut", "figures"} == set()
+    assert Threshold.from_dict(written) == threshold
+    assert threshold.id == "d29fcf153f91"
+    more = dataclasses.replace(threshold, review_cut=1.0, figures={"recall": 0.5})
+    assert Threshold.from_dict(json.loads(json.dumps(more.to_dict()))) == more
+    assert more.id != threshold.id
+
+
 def test_a_threshold_with_strange_or_missing_keys_is_refused():
     known = make(np.arange(100)).to_dict()
     with pytest.raises(DataError, match=r"unknown keys \['trust_me'\] and without the keys \[\]"):
@@ -279,7 +291,7 @@ def test_a_threshold_with_strange_or_missing_keys_is_refused():
         ("bundle_id", "", "its bundle_id is not a text"),
         ("guarantee", "", "its guarantee is not a text"),
         ("score", 3, "its score is not a text"),
-        ("rule", "quantile", "its rule 'quantile' is not one of conformal, fixed"),
+        ("rule", "quantile", "its rule 'quantile' is not one of conformal, certified, fixed, fdr, recall"),
         ("cut", math.nan, "its cut is not a finite number"),
         ("cut", "0.5", "its cut is not a finite number"),
         ("cut", 0.1, "its cut 0.1 is not a float32 number"),
@@ -291,6 +303,10 @@ def test_a_threshold_with_strange_or_missing_keys_is_refused():
         ("alpha", 1e-9, "is not the conformal rank"),
         ("confidence", 95, "its confidence 95 is not between 0 and 1"),
         ("upper_fpr", True, "its upper_fpr is not a finite number"),
+        ("review_cut", 1e6, "its review_cut 1000000.0 is not a float32 number below the cut"),
+        ("review_cut", 0.1, "its review_cut 0.1 is not a float32 number below the cut"),
+        ("figures", {"recall": math.nan}, "its figures are not finite numbers by name"),
+        ("figures", [1], "its figures are not finite numbers by name"),
     ],
 )
 def test_a_threshold_without_provenance_or_sense_cannot_exist(field, value, problem):

@@ -1,0 +1,31 @@
+"""The simulations of guarantees, with fewer rounds: each is kept, and one that is not would be noticed."""
+
+import numpy as np
+import pytest
+
+from benchmarks.coverage import SIMULATIONS, SOURCES, Claim, Source, of_peaks
+from rayae.threshold import exceeds
+
+JUDGED = [(simulation, sizes[0]) for simulation, sizes in SIMULATIONS if simulation is not of_peaks]
+
+
+@pytest.mark.parametrize(("simulation", "n"), JUDGED)
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
+def test_a_guarantee_is_kept(simulation, n, source):
+    claims = list(simulation(source, n, 40, np.random.default_rng(0)))
+    assert [claim.words for claim in claims if not claim.is_kept] == []
+    assert any(claim.stated is not None for claim in claims)
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
+@pytest.mark.parametrize("cut", [0.5, 1.3])
+def test_the_true_shares_are_those_of_many_draws(source: Source, cut):
+    drawn = source.draw(np.random.default_rng(1), 20_000)
+    assert exceeds(drawn, cut).mean() == pytest.approx(source.above(cut), abs=4 * 0.5 / np.sqrt(20_000))
+
+
+def test_a_promise_that_is_broken_is_noticed():
+    assert not Claim("rate", "normal", 9, 0.95, (1.0, 0.0) * 50).is_kept
+    assert not Claim("rate", "normal", 9, 0.05, (0.06, 0.07) * 50, at_least=False).is_kept
+    assert Claim("rate", "normal", 9, 0.95, (1.0,) * 93 + (0.0,) * 7).is_kept
+    assert Claim("rate", "normal", 9, None, (0.0, 1.0)).is_kept
