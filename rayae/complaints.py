@@ -29,10 +29,12 @@ def _explained(said: str, files: Mapping[str, str]) -> RayaeError:
     kind = None if begins is None else begins[1]
     if kind == "Out of Memory":
         return ConfigError(f"the question needs more memory than `memory_bytes=` gives: {sentence}.")
-    for name in (name for name in files if name in said):
-        gone = f"there is no {files[name]} any more"  # DuckDB then looks for a folder of that name, which is forbidden
-        told = gone if kind == "Permission" else sentence.replace(name, files[name])
-        return RunError(f"the results cannot be read: {told}; `rayae verify` says more.")
+    named = next((name for name in files if name in said), None)
+    if named is not None and kind == "Permission":  # it is not there, so DuckDB looks for a folder of that name
+        return RunError(f"the results cannot be read: there is no {files[named]} any more; `rayae verify` says more.")
+    if named is not None:
+        sentence = sentence.replace(named, files[named])
+        return RunError(f"the results cannot be read: {sentence}; `rayae verify` says more.")
     if kind is None or kind == "Invalid":
         return RunError(f"the results cannot be read: {sentence}; `rayae verify` says more.")
     if kind == "IO":

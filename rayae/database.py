@@ -157,7 +157,7 @@ def _add(
     connection: duckdb.DuckDBPyConnection, files: NumberedFiles, schema: str, run: Run, known: dict[str, str]
 ) -> None:
     """Make the tables of a run, and note the files that they read."""
-    images, results = [storage.join(run.uri, MANIFEST)], run.result_files()
+    manifest, images, results = run.manifest, [storage.join(run.uri, MANIFEST)], run.result_files()
     listed, parts = _names(files, images), _names(files, results)
     known |= dict(zip([*listed, *parts], [*images, *results], strict=True))
     within = identifier(schema)
@@ -167,7 +167,7 @@ def _add(
         if parts:
             connection.execute(f"CREATE VIEW {within}.results AS SELECT * FROM {_parquet(parts)}")
     if not parts:
-        empty = result_schema(run.manifest.schema, run.record["scores"]).empty_table()
+        empty = result_schema(manifest.schema, run.record["scores"]).empty_table()
         _create(connection, schema, "results", empty)
     columns = 'image_id, uri, label, "group", status, error'
     connection.execute(

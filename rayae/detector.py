@@ -175,10 +175,11 @@ def build(network: Mapping[str, Any], spec: Mapping[str, Any], trusted: Collecti
 
 def _problem_of_keys(spec: Mapping[str, Any]) -> str | None:
     """What keeps a spec from being looked into: the first key that it lacks or has beside its own, or no known task."""
-    for key in sorted(KEYS - {*spec}):
-        return f"its {key} is missing"
-    for key in sorted({*spec} - KEYS):
-        return f"this rayae knows no {key!r} of a detector"
+    missing, unknown = sorted(KEYS - {*spec}), sorted({*spec} - KEYS)
+    if missing:
+        return f"its {missing[0]} is missing"
+    if unknown:
+        return f"this rayae knows no {unknown[0]!r} of a detector"
     if spec["task"] not in [*TASKS]:  # not a set's `in`, which fails on a list
         return f"its task is {spec['task']!r}, and not one of {', '.join(TASKS)}"
     return None

@@ -71,7 +71,7 @@ def compose(
     """Put a run into words and figures; `results` needs `COLUMNS`, and `pictures` come worst first."""
     scale = scale_of(pictures)
     by_status = _by_status(results)
-    whole = distribution(results, score_name, threshold, calibration)
+    drawn = (distribution(results, score_name, threshold, calibration),) if products is None else products.distributions
     return ReportPage(
         name=uri.rstrip("/").rsplit("/", 1)[-1],
         headline=_headline(results),
@@ -81,7 +81,7 @@ def compose(
         statuses=tuple(_count(status, count, results.num_rows) for status, count in by_status.items()),
         flagged=_flagged(results),
         score_name=score_name,
-        distributions=products.distributions if products is not None else () if whole is None else (whole,),
+        distributions=tuple(one for one in drawn if one is not None),
         products=products,
         evaluation=None if evaluation is None else _judged(evaluation),
         worst=cards(pictures, results, scale),
