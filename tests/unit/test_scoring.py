@@ -131,7 +131,7 @@ def test_a_chunk_is_one_file_with_its_name_and_its_summary(run_and_plan):
     assert about["fingerprint"] == run.record["fingerprint_hash"]
     of_the_file = {stage: spent for stage, spent in summary.seconds.items() if stage != "write"}
     assert run.summaries() == [replace(summary, seconds=of_the_file)]
-    assert set(summary.seconds) == {"wait", "fetch", "decode", "model"}
+    assert set(summary.seconds) == {"wait", "fetch", "decode", "model", "write"}
     assert summary.traffic["requests"] == 0, "disks are not asked by requests"
     assert summary.traffic["bytes"] == sum(size or 0 for size in table["size_bytes"].to_pylist())
 
