@@ -107,7 +107,14 @@ class Claim:
         if self.stated is None:
             return True
         beyond = self.stated - self.mean if self.at_least else self.mean - self.stated
-        return beyond <= 3 * self.error
+        return beyond <= 3 * self.error_if_kept
+
+    @property
+    def error_if_kept(self) -> float:
+        """The standard error of the mean: of rounds that hold or do not, the one that it has if they hold as stated."""
+        if self.stated is None or not set(self.found) <= {0.0, 1.0}:
+            return self.error
+        return float(np.sqrt(self.stated * (1 - self.stated) / len(self.found)))
 
     def row(self) -> list[str]:
         stated = "" if self.stated is None else f"{'at least' if self.at_least else 'at most'} {self.stated:g}"

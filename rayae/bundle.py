@@ -180,7 +180,7 @@ class Bundle:
         table = self.calibration_table()
         if table is None:
             return None
-        return np.sort(table.filter(pc.invert(table["is_defect"]))["score"].to_numpy().astype(np.float32))
+        return np.sort(table.filter(pc.invert(table["chose_score"]))["score"].to_numpy().astype(np.float32))
 
     def _table(self, name: str) -> pa.Table:
         # Not pq.read_table: of an open file it leaves threads behind, and 1 process in 4 that then ends does so by

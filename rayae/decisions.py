@@ -61,8 +61,8 @@ class Ruling:
 
     @property
     def id(self) -> str:
-        """12 hex digits that name it."""
-        cuts = {value: threshold.to_dict() for value, threshold in self.thresholds.items()}
+        """12 hex digits that name it: by what it flags and what was asked, not by the words and figures about it."""
+        cuts = {value: (cut.rule, cut.score, cut.cut, cut.review_cut) for value, cut in self.thresholds.items()}
         return short_hash({"run": self.run, "scores": self.scores, "settings": self.settings, "cuts": cuts})
 
 

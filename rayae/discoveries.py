@@ -21,6 +21,7 @@ from rayae.threshold import Scores
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 PValues = Literal["marginal", "simes", "dkw"]
+MOST_SOUGHT = 10**7
 
 
 def ranks(scores: NDArray[np.floating], ordered: Scores) -> Counts:
@@ -103,16 +104,9 @@ def discover(counts: Counts, fdr: float, p_values: Floats | None = None) -> Disc
     return Discoveries(0, 0, tested)
 
 
-def q_values(counts: Counts, p_values: Floats) -> Floats:
-    """The lowest false discovery rate at which each rank from 1 to n + 1 would be a discovery; 1 at most."""
-    at_or_below = np.cumsum(counts)
-    raw = np.divide(p_values * counts.sum(), at_or_below, out=np.full(len(counts), np.inf), where=at_or_below > 0)
-    lowest: Floats = np.minimum(np.minimum.accumulate(raw[::-1])[::-1], 1.0)
-    return lowest
-
-
-def why_nothing(counts: Counts, fdr: float, p_values: Floats) -> str:
+def why_nothing(counts: Counts, fdr: float, kind: PValues, confidence: float) -> str:
     """Why nothing is found: the lowest p-value there can be, how many have it, and how many would be needed."""
+    p_values = p_values_of_ranks(len(counts) - 1, kind, confidence)
     n, tested, lowest = len(counts) - 1, int(counts.sum()), float(p_values[0])
     has, needed = int(counts[0]), math.ceil(lowest * tested / fdr)
     words = (
@@ -121,10 +115,23 @@ def why_nothing(counts: Counts, fdr: float, p_values: Floats) -> str:
     )
     if has >= needed:
         return f"{words}."
-    enough = math.ceil(round((n + 1) * lowest, 6) * tested / (fdr * has)) - 1 if has else 0
-    remedy = f", or there would have to be about {enough:,} calibration images" if has else ""
+    enough = fewest_for(fdr * has / tested, kind, confidence) if has else None
+    remedy = "" if enough is None else f", or there would have to be about {enough:,} calibration images"
     few = f"{needed:,} would have to" if needed <= tested else "not even all of them having it would do"
     return f"{words}, and {few}{remedy}. Calibrate on more images, raise fdr, or test fewer images at once."
+
+
+def fewest_for(p_value: float, kind: PValues, confidence: float) -> int | None:
+    """The smallest number of calibration images, almost to the last, with a p-value as low as this; None above 10^7."""
+    low, high = 1, 2
+    while p_values_of_ranks(high, kind, confidence)[0] > p_value:
+        low, high = high, 2 * high
+        if high > MOST_SOUGHT:
+            return None
+    while high - low > max(1, high // 100_000):
+        middle = (low + high) // 2
+        low, high = (low, middle) if p_values_of_ranks(middle, kind, confidence)[0] <= p_value else (middle, high)
+    return high
 
 
 def cut_of_rank(rank: int, ordered: Sequence[float] | Scores) -> float:

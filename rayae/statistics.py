@@ -115,13 +115,13 @@ class Ranking:
         ordered = weights[:, self.order]
         hits = np.cumsum(ordered * self.positive, axis=1)[:, self.ends]
         seen = np.cumsum(ordered, axis=1)[:, self.ends]
-        misses = seen - hits
+        false_alarms = seen - hits
         new_hits = np.diff(hits, axis=1, prepend=0)
-        new_misses = np.diff(misses, axis=1, prepend=0)
-        all_hits, all_misses = hits[:, -1], misses[:, -1]
-        pairs = (new_hits * (all_misses[:, None] - misses + new_misses / 2)).sum(axis=1)
+        new_false_alarms = np.diff(false_alarms, axis=1, prepend=0)
+        all_hits, all_false_alarms = hits[:, -1], false_alarms[:, -1]
+        pairs = (new_hits * (all_false_alarms[:, None] - false_alarms + new_false_alarms / 2)).sum(axis=1)
         precision = np.divide(hits, seen, out=np.zeros_like(hits), where=seen > 0)
-        return pairs / (all_hits * all_misses), (new_hits * precision).sum(axis=1) / all_hits
+        return pairs / (all_hits * all_false_alarms), (new_hits * precision).sum(axis=1) / all_hits
 
 
 def resample(clusters: NDArray[np.intp], resamples: int, generator: np.random.Generator) -> Floats:

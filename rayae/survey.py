@@ -1,6 +1,7 @@
 """Home of the survey: one pass over the rows of a run that counts what rules for a cut ask of them.
 
-It holds some files at a time and sums, so that a run of 10^8 rows fits, and the order of its files does not matter.
+It holds some files at a time, sums and the labelled rows where they are asked for, so that a run of 10^8 rows fits, and
+the order of its files does not matter.
 """
 
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from rayae.threshold import Scores
 COLUMNS = ("image_id", "status", "score")
 LABELS = ("uri", "label", "group")
 MOD = 2**64
+LABELLED_AT_MOST = 5_000_000
+"""140 bytes each while a rule works on them."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +51,9 @@ def survey(
 ) -> Survey:
     """Go through the rows of a run once; with `labels` gather the labelled ones, but those of URIs and groups left out.
 
-    DataError when a scored row has no finite score.
+    DataError when a scored row has no finite score, and for more labelled rows than fit.
     """
-    images = scored = left_out = 0
+    images = scored = left_out = known = 0
     digest, ranks = 0, np.zeros(len(calibration) + 1, np.int64)
     gathered = [Labelled(np.empty(0, np.float32), np.empty(0, bool), np.empty(0))]
     for table in run.result_tables([*COLUMNS, *(LABELS if labels else ())]):
@@ -63,6 +66,12 @@ def survey(
             own, strangers = labelled_rows(rows, leave_out, leave_out_groups)
             left_out += strangers
             gathered.append(own)
+            known += len(own.scores)
+            if known > LABELLED_AT_MOST:
+                raise DataError(
+                    f"{run.uri} has more than {LABELLED_AT_MOST:,} labelled images, and rules that choose by labels "
+                    "hold all of them in memory; score a part as a run of its own, and take its cut by rule=fixed."
+                )
     return Survey(images, scored, f"{digest:016x}", ranks, joined(gathered), left_out)
 
 
@@ -106,8 +115,8 @@ def labelled_rows(rows: pa.Table, leave_out: frozenset[str], groups: frozenset[s
 
 def joined(parts: list[Labelled]) -> Labelled:
     """All the labelled rows, in an order of their own: that of the files does not matter."""
-    scores, is_strange, keys = (
+    scores, is_defect, keys = (
         np.concatenate([getattr(part, name) for part in parts]) for name in ("scores", "is_defect", "keys")
     )
-    order = np.lexsort((is_strange, keys, scores))
-    return Labelled(scores[order], is_strange[order], keys[order])
+    order = np.lexsort((is_defect, keys, scores))
+    return Labelled(scores[order], is_defect[order], keys[order])

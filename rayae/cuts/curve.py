@@ -1,7 +1,7 @@
 """Home of the curve of cuts: what each would flag of a run, how much of that is false, and what it finds and costs.
 
-The bounds hold for all cuts at once (Dvoretzky, Kiefer and Wolfowitz; Massart 1990), so that a cut may be chosen by
-looking at them.
+The upper bounds hold for all cuts at once, and so do the lower ones (Dvoretzky, Kiefer and Wolfowitz; Massart 1990), so
+that a cut may be chosen by looking at either.
 """
 
 import numpy as np

@@ -24,7 +24,7 @@ def fdr(basis: Basis, counts: Counts, level: float, kind: PValues = "marginal") 
     found = discover(counts, level, None if kind == "marginal" else values)
     figures = {"fdr": float(level), "found": found.found, "tested": found.tested}
     if found.rank == 0:
-        words = why_nothing(counts, level, values)
+        words = why_nothing(counts, level, kind, basis.confidence)
         return basis.threshold("fdr", HIGHEST, words, chosen_by_calibration=True, figures=figures)
     highest = float(values[found.rank - 1])
     return basis.threshold(

@@ -91,8 +91,8 @@ class Labelled:
         """How many defects and normal images each cut flags that tells these images apart in another way."""
         distinct, place = np.unique(self.scores, return_inverse=True)
         hits = np.bincount(place[self.is_defect], minlength=len(distinct))
-        misses = np.bincount(place[~self.is_defect], minlength=len(distinct))
-        above = [np.append(counts[::-1].cumsum()[::-1], 0) for counts in (hits, misses)]
+        false_alarms = np.bincount(place[~self.is_defect], minlength=len(distinct))
+        above = [np.append(counts[::-1].cumsum()[::-1], 0) for counts in (hits, false_alarms)]
         lowest = just_below(float(distinct[0])) if len(distinct) else 0.0
         return Roc(np.append(np.float32(lowest), distinct), above[0], above[1])
 

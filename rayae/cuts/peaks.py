@@ -178,5 +178,5 @@ def checked_by_resampling(tail: Tail, basis: Basis, alpha: float) -> tuple[float
         again = fitted(drawn)
         worse += again.misfit(drawn) >= misfit
         above = float(tail.pareto.survival(np.array([again.excess(alpha / tail.share)]))[0])
-        rates.append(above * generator.beta(count, basis.n + 1 - count))
+        rates.append(above * generator.beta(count + 1, basis.n - count))
     return worse / (RESAMPLES + 1), float(np.quantile(rates, basis.confidence))

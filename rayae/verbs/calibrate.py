@@ -17,6 +17,7 @@ from rayae import bundle as bundles
 from rayae import storage
 from rayae.bundle import Bundle, Choice
 from rayae.bundle_set import BundleSet
+from rayae.cuts.labelled import keys_of
 from rayae.errors import ConfigError, DataError
 from rayae.labels import labelled_images
 from rayae.loader import digest_of, images_of
@@ -35,8 +36,12 @@ from rayae.verbs.index import selected
 from rayae.verbs.score import complete, failure_budget, fingerprint, opened, plan_run, reader_of
 
 WORKPLACE = "calibrating"
-FEWEST_DEFECTS = 10
-"""Fewer labelled defects choose no score: it would be the one that happens to rank these few best."""
+FEWEST_TO_CHOOSE = 10
+"""Fewer labelled defects, or normal images beside them, choose no score: it would be the one that happens to rank these
+few best."""
+SHARE_TO_CHOOSE = 1 / 3
+"""Of the normal images, by whole groups, those that the defects are ranked above. The others set the cut: images that
+have also chosen the score are not exchangeable with new ones, and the guarantee of a cut by them would not hold."""
 
 
 def calibrate(settings: CalibrateSettings) -> None:
@@ -76,22 +81,30 @@ def _calibrate(settings: CalibrateSettings, bundle: Bundle, table: pa.Table) -> 
 def calibrate_on(bundle: Bundle, images: pa.Table, settings: CalibrationSettings, defects: pa.Table) -> Bundle:
     """Score these images with the bundle, keep their scores in it, and choose its threshold.
 
-    With `primary_score=auto` the score is chosen first, by the labelled defects, when there are enough of them.
+    With `primary_score=auto` the score is chosen first, by the labelled defects and some of the normal images, when
+    there are enough of both; these set no cut.
     """
-    if settings.primary_score != "auto" or defects.num_rows < FEWEST_DEFECTS:
+    choosing = frozenset[str]()
+    if settings.primary_score == "auto" and defects.num_rows >= FEWEST_TO_CHOOSE:
+        choosing = who_choose(images, conformal_needs(settings.alpha) if settings.rule == "conformal" else 0)
+    if not choosing:
         defects = defects.slice(0, 0)
     run = _workplace(bundle, pa.concat_tables([images, defects]), settings)
     by_status = complete(run, bundle, settings, what="calibrate")["by_status"]
     failure_budget(settings, min_sample=1).spend(by_status)
     scored = run.results()
     scored = scored.filter(pc.equal(scored["status"], Status.SCORED.value))
-    strange = pa.array(np.isin(scored["uri"].to_numpy(), defects["uri"].to_numpy()))
-    choice = _chosen(bundle, scored, np.asarray(strange), settings.primary_score)
+    is_defect = np.isin(scored["uri"].to_numpy(), defects["uri"].to_numpy())
+    chose = is_defect | np.isin(scored["uri"].to_numpy(), [*choosing])
+    rank = scored.filter(pa.array(chose))
+    choice = _chosen(bundle, rank, is_defect[chose], settings.primary_score)
     if choice is not None:
         say(f"primary score: {choice.in_words()}")
     names = ["uri", "group", *bundle.scores]
     primary = bundle.primary_score if choice is None else choice.score
-    calibration = scored.select(names).append_column("score", scored[primary]).append_column("is_defect", strange)
+    calibration = (
+        scored.select(names).append_column("score", scored[primary]).append_column("chose_score", pa.array(chose))
+    )
     changed = _commit(bundle, calibration, settings, choice)
     storage.remove(run.uri)
     return changed
@@ -104,12 +117,31 @@ def _chosen(bundle: Bundle, scored: pa.Table, strange: NDArray[np.bool_], asked:
             raise ConfigError(f"primary_score={asked}: the bundle has the scores {', '.join(bundle.scores)}.")
         return Choice(str(asked), "as asked", {})
     count = int(strange.sum())
-    if count < FEWEST_DEFECTS or count == len(strange):
+    if min(count, len(strange) - count) < FEWEST_TO_CHOOSE:
         return None
     areas = {name: round(float(area_under(scored[name].to_numpy(), strange)), 4) for name in bundle.scores}
     best = max(areas, key=lambda name: (areas[name], name == COMBINED))
     reason = f"which ranks {count:,} labelled defects above {len(strange) - count:,} normal images with an AUROC of "
     return Choice(best, f"{reason}{areas[best]:.3f}", areas)
+
+
+def who_choose(images: pa.Table, needed: int) -> frozenset[str]:
+    """The URIs of the normal images that help defects to choose the score, whole groups of them; the rest sets the cut.
+
+    None, which is said, when fewer than FEWEST_TO_CHOOSE would choose or fewer than `needed` be left.
+    """
+    groups = pc.coalesce(images["group"], images["uri"]).to_pylist()
+    keys = keys_of(groups)
+    last = np.sort(keys)[math.ceil(len(keys) * SHARE_TO_CHOOSE) - 1] if len(keys) else 0.0
+    chosen = keys <= last
+    count = int(chosen.sum())
+    if count < FEWEST_TO_CHOOSE or len(keys) - count < needed:
+        say(
+            f"the labelled defects choose no score: of {len(keys):,} normal images {count:,} would choose with them "
+            f"and {len(keys) - count:,} be left to set the cut, where {FEWEST_TO_CHOOSE} and {needed:,} are needed"
+        )
+        return frozenset()
+    return frozenset(images["uri"].filter(pa.array(chosen)).to_pylist())
 
 
 def normal_images(table: pa.Table) -> pa.Table:
@@ -205,7 +237,7 @@ def _commit(
 
 def _choose(bundle: Bundle, primary: str, calibration: pa.Table | None, settings: RuleSettings) -> Threshold | None:
     if calibration is not None:
-        calibration = calibration.filter(pc.invert(calibration["is_defect"]))
+        calibration = calibration.filter(pc.invert(calibration["chose_score"]))
     scores = None if calibration is None else calibration["score"].to_numpy().astype(np.float32)
     named = [] if calibration is None else calibration["group"].drop_null().unique().to_pylist()
     about = {"score": primary, "bundle_id": bundle.bundle_id}

@@ -123,7 +123,7 @@ def used_images(bundle: Bundle) -> pa.Table:
     if calibration is None:
         return used
     count = calibration.num_rows
-    split = np.where(calibration["is_defect"].to_numpy(), "choice", "calibration").astype(object)
+    split = np.where(calibration["chose_score"].to_numpy(), "choice", "calibration").astype(object)
     own = {"size_bytes": pa.nulls(count, pa.int64()), "split": pa.array(split, pa.string())}
     calibrated = pa.table({name: own[name] if name in own else calibration[name] for name in columns})
     return pa.concat_tables([calibrated.cast(used.schema), used])

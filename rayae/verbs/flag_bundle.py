@@ -24,8 +24,11 @@ class Used:
 
 
 def used_by(run: Run) -> Used:
-    """What the bundle of a run was trained and calibrated with; RunError when it is another by now."""
-    used = used_images(bundle_of(run))
+    """What the bundle of a run was trained and calibrated with; RunError when it is another, or calibrated again."""
+    bundle = bundle_of(run)
+    if run.calibration is not None:
+        refuse_calibrated_again(run, bundle)
+    used = used_images(bundle)
     return Used(frozenset(used["uri"].to_pylist()), frozenset(used[GROUP].drop_null().to_pylist()))
 
 
@@ -47,7 +50,7 @@ def calibration_by_group(run: Run) -> dict[str, Scores]:
     RunError when the bundle is another by now, or was calibrated again.
     """
     table = _calibration(run)
-    table = table.filter(pc.is_valid(table[GROUP]))
+    table = table.filter(pc.fill_null(pc.not_equal(table[GROUP], ""), False))
     if table.num_rows == 0:
         raise ConfigError(
             f"per_group=true needs calibration images with a `group`, and none of {run.bundle_uri} has one: calibrate "
@@ -68,13 +71,19 @@ def bundle_of(run: Run) -> Bundle:
     return bundle
 
 
+def refuse_calibrated_again(run: Run, bundle: Bundle) -> None:
+    """RunError when the calibration of the bundle is not that of the run any more."""
+    if bundle.record["calibration"] != run.fingerprint["calibration"]:
+        raise RunError(
+            f"{bundle.uri} was calibrated again since {run.uri} was planned, so which images and groups the run was "
+            "calibrated with is not known any more; score again into a new directory."
+        )
+
+
 def _calibration(run: Run) -> pa.Table:
     """The normal calibration images of a run, as its bundle keeps them."""
     bundle = bundle_of(run)
     table = bundle.calibration_table()
-    if table is None or bundle.record["calibration"] != run.fingerprint["calibration"]:
-        raise RunError(
-            f"{bundle.uri} was calibrated again since {run.uri} was planned, so the groups of its calibration images "
-            "are not known any more; score again into a new directory."
-        )
-    return table.filter(pc.invert(table["is_defect"]))
+    refuse_calibrated_again(run, bundle)
+    assert table is not None, "the run has a calibration, and it is the bundle's"
+    return table.filter(pc.invert(table["chose_score"]))

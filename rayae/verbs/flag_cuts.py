@@ -91,7 +91,7 @@ def cuts_of_groups(basis: Basis, calibrations: Mapping[str, Scores], asked: Mapp
             f"cut of all: {named}."
         )
     return {
-        group: Cut(by_calibration(asked, replace(basis, calibration=own, groups=None)), own)
+        group: Cut(by_calibration(asked, replace(basis, calibration=own, groups=1)), own)
         for group, own in calibrations.items()
         if len(own) >= fewest
     }

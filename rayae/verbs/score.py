@@ -124,7 +124,7 @@ def _do_the_rest(
     lease.check()
     run.finish(found)
     limit = bottleneck(done.seconds)
-    if limit is not None:
+    if limit is not None and what == "score":
         say(f"bottleneck: {limit.in_words(settings.placement)}")
     return found
 

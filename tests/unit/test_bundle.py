@@ -25,7 +25,7 @@ SCORES = np.linspace(0.4, 0.1, 40, dtype=np.float32)
 
 def calibration_table(scores=SCORES):
     names = [f"{number}.png" for number in range(len(scores))]
-    return pa.table({"uri": names, "group": names, "mse": scores, "score": scores, "is_defect": [False] * len(names)})
+    return pa.table({"uri": names, "group": names, "mse": scores, "score": scores, "chose_score": [False] * len(names)})
 
 
 def cut_of(bundle, scores=SCORES, **changed):
@@ -280,7 +280,7 @@ def test_another_primary_score_does_not_keep_the_cut_of_the_former(whole):
 
 def test_labelled_defects_are_kept_beside_the_normal_scores_and_set_no_cut(bundle):
     table = calibration_table()
-    strange = table.set_column(4, "is_defect", pa.array([row < 10 for row in range(len(SCORES))]))
+    strange = table.set_column(4, "chose_score", pa.array([row < 10 for row in range(len(SCORES))]))
     known = calibrated(bundle, strange, None)
     assert known.calibration_table().num_rows == len(SCORES)
     assert known.calibration.tolist() == sorted(SCORES[10:].tolist())

@@ -36,7 +36,7 @@ def bundle(tmp_path):
     bundle = small_bundle(tmp_path / "bundle")
     scores = np.sort(Scorer.open(bundle).score(pictures(10, seed=1))[0]["mse"])
     names = {"uri": [str(row) for row in range(10)], "group": ["g"] * 10}
-    table = pa.table({**names, "mse": scores, "score": scores, "is_defect": [False] * 10})
+    table = pa.table({**names, "mse": scores, "score": scores, "chose_score": [False] * 10})
     cut = conformal(scores, score="mse", alpha=0.2, bundle_id=bundle.bundle_id)
     return calibrated(bundle, table, cut)
 

@@ -41,7 +41,7 @@ def bundles(tmp_path):
         bundle = small_bundle(folder / folder_of(value), **parts)
         if value != "gear":
             scores = np.sort(Scorer.open(bundle).score(pictures(10, seed=7))[0][primary])
-            about = {"uri": [str(row) for row in range(10)], "group": ["g"] * 10, "is_defect": [False] * 10}
+            about = {"uri": [str(row) for row in range(10)], "group": ["g"] * 10, "chose_score": [False] * 10}
             cut = conformal(scores, score=primary, alpha=0.2, bundle_id=bundle.bundle_id)
             bundle = calibrated(bundle, pa.table({**about, "score": scores}), cut)
         write_index(str(folder), "product", [(value, bundle)])

@@ -2,11 +2,16 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from rayae.bundle import Bundle
 from rayae.cli import main
+from rayae.statistics import area_under
+from rayae.threshold import conformal
+from rayae.verbs.calibrate import who_choose
 from tests.conftest import write_pictures
 
 
@@ -132,20 +137,55 @@ def test_the_alpha_that_is_named_is_enough(mine: Path, tmp_path: Path, capsys: p
 def test_labelled_defects_choose_the_score_that_ranks_them_best(
     mine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    images = write_pictures(tmp_path / "fresh", 40, seed=9, defects=12)
+    images = write_pictures(tmp_path / "fresh", 60, seed=9, defects=12)
     assert calibrate(mine, f"images={images}", "labels=folder", "primary_score=auto") == 0
     after = Bundle.open(str(mine))
     table = after.calibration_table()
     assert table is not None
-    strange = table["is_defect"].to_numpy()
-    assert (int(strange.sum()), table.num_rows) == (12, 52)
-    areas = {name: roc_auc_score(strange, table[name].to_numpy()) for name in after.scores}
+    chose = table["chose_score"].to_numpy()
+    assert (int(chose.sum()), table.num_rows) == (12 + 20, 72)
+    ranked = table.filter(pa.array(chose))
+    is_defect = ["/good/" not in uri for uri in ranked["uri"].to_pylist()]
+    assert sum(is_defect) == 12
+    areas = {name: roc_auc_score(is_defect, ranked[name].to_numpy()) for name in after.scores}
     assert after.choice.auroc == pytest.approx(areas, abs=1e-4)
     assert areas[after.primary_score] == pytest.approx(max(areas.values()), abs=1e-4)
     assert f"primary score: {after.choice.in_words()}\n" in capsys.readouterr().out
     assert after.threshold is not None
-    assert (after.threshold.score, after.threshold.n) == (after.primary_score, 40)
+    assert (after.threshold.score, after.threshold.n) == (after.primary_score, 40)  # by those that did not choose
     assert np.array_equal(table["score"].to_numpy(), table[after.primary_score].to_numpy())
+
+
+def test_few_normal_images_set_the_cut_and_choose_no_score(
+    mine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = Bundle.open(str(mine)).choice
+    images = write_pictures(tmp_path / "fresh", 24, seed=9, defects=12)
+    assert calibrate(mine, f"images={images}", "labels=folder", "primary_score=auto") == 0
+    after = Bundle.open(str(mine))
+    assert (after.choice, after.threshold and after.threshold.n) == (before, 24)
+    said = capsys.readouterr().out
+    assert (
+        "of 24 normal images 8 would choose with them and 16 be left to set the cut, where 10 and 19 are needed" in said
+    )
+
+
+@pytest.mark.parametrize("count", [31, 62])
+def test_the_score_that_labels_choose_keeps_the_rate_of_false_positives(count: int) -> None:
+    random, rates, names = np.random.default_rng(0), [], [f"score_{number}" for number in range(20)]
+    for _ in range(300):
+        normals = pa.table({"uri": [f"n{row}" for row in range(count)], "group": pa.nulls(count, pa.string())})
+        choosing = who_choose(normals, 19)
+        assert len(choosing) >= 10
+        scores = {name: random.normal(size=count) for name in names}
+        defects = {name: random.normal(size=12) for name in names}
+        chose = np.array([uri in choosing for uri in normals["uri"].to_pylist()])
+        is_defect = np.repeat([True, False], [12, int(chose.sum())])
+        areas = {name: area_under(np.append(defects[name], scores[name][chose]), is_defect) for name in names}
+        best = max(areas, key=lambda name: areas[name])
+        cut = conformal(scores[best][~chose], score=best, alpha=0.05, bundle_id="b").cut
+        rates.append(stats.norm.sf(cut))
+    assert np.mean(rates) <= 0.05 + 3 * np.std(rates) / np.sqrt(300)
 
 
 @pytest.mark.parametrize(("defects", "words"), [(9, ["primary_score=auto"]), (12, [])])
@@ -159,7 +199,7 @@ def test_few_labelled_defects_or_nobody_asking_leave_the_score_as_it_is(
     assert after.choice == before
     table = after.calibration_table()
     assert table is not None
-    assert (table.num_rows, any(table["is_defect"].to_pylist())) == (40, False)
+    assert (table.num_rows, any(table["chose_score"].to_pylist())) == (40, False)
 
 
 def test_a_score_can_be_named_and_must_be_one_of_the_bundle(

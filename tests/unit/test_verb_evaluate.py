@@ -29,7 +29,7 @@ def calibrate(made: Bundle, folder: Path, cut: float) -> Bundle:
     """A cut by hand, and a calibration image (3.png) that was not there when the model was trained."""
     known = SCORES[3:4]
     names = {"uri": [f"{folder}/3.png"], "group": ["g3"], "digest": ["3"]}
-    table = pa.table({**names, "mse": known, "score": known, "is_defect": [False]})
+    table = pa.table({**names, "mse": known, "score": known, "chose_score": [False]})
     return bundle.calibrated(made, table, fixed(cut, score="mse", bundle_id=made.bundle_id, calibration=known))
 
 

@@ -202,7 +202,7 @@ def test_doubtful_images_are_for_a_person_where_a_review_pays(
 def calibrated(model: Bundle, scores: np.ndarray[tuple[int], np.dtype[np.float32]] = CALIBRATION) -> Bundle:
     columns = dict.fromkeys((*model.scores, "score"), scores)
     about = {"uri": [f"c{number}.png" for number in range(100)], "group": ["a"] * 60 + ["b"] * 40}
-    table = pa.table({**about, **columns, "is_defect": [False] * 100})
+    table = pa.table({**about, **columns, "chose_score": [False] * 100})
     cut = conformal(scores, score="mse", alpha=0.05, bundle_id=model.bundle_id)
     return bundles.calibrated(model, table, cut, None)
 
@@ -247,5 +247,5 @@ def test_how_many_groups_the_calibration_has_is_in_the_guarantee(grouped: Run) -
 def test_groups_of_another_calibration_are_not_taken(grouped: Run, capsys: pytest.CaptureFixture[str]) -> None:
     calibrated(Bundle.open(grouped.bundle_uri), CALIBRATION * 2)
     assert main(["flag", grouped.uri, "rule=conformal", "alpha=0.1", "per_group=true"]) == 1
-    told = f"error: {grouped.bundle_uri} was calibrated again since {grouped.uri} was planned, so the groups of its "
+    told = f"error: {grouped.bundle_uri} was calibrated again since {grouped.uri} was planned, so which images and "
     assert told in capsys.readouterr().err

@@ -45,7 +45,7 @@ def calibrate(made: Bundle, scores: np.ndarray) -> Bundle:
     known = scores.astype(np.float32)
     uris = [f"c{row}.png" for row in range(len(known))]
     names = dict.fromkeys(("uri", "group", "digest"), uris)
-    table = pa.table({**names, "mse": known, "score": known, "is_defect": [False] * len(uris)})
+    table = pa.table({**names, "mse": known, "score": known, "chose_score": [False] * len(uris)})
     return bundle.calibrated(made, table, conformal(known, score="mse", alpha=0.05, bundle_id=made.bundle_id))
 
 
