@@ -31,6 +31,7 @@ from rayae.flags import FLAGS
 from rayae.numbered_files import NumberedFiles
 from rayae.results import Status, result_schema
 from rayae.run import MANIFEST, Run
+from rayae.terminal import warn
 
 MEMORY_BYTES = 1024**3
 BATCH_ROWS = 16_384
@@ -187,7 +188,7 @@ def _add_decisions(
     within = identifier(schema)
     parts = [f"SELECT NULL::VARCHAR AS decision, * FROM {within}.no_flags"]
     _create(connection, schema, "no_flags", FLAGS.empty_table())
-    made = decisions.all_of(run)
+    made = _whole_decisions(run)
     for decision in made:
         uris = decisions.flag_files(run, decision.id)
         names = _names(files, uris)
@@ -196,6 +197,25 @@ def _add_decisions(
     with told(known):
         connection.execute(f"CREATE VIEW {within}.flags AS {' UNION ALL BY NAME '.join(parts)}")
     _create(connection, schema, "decisions", _decisions(made))
+
+
+def _whole_decisions(run: Run) -> list[Decision]:
+    """The decisions of a run; one that is damaged is told and left out, since the results can be asked without it."""
+    made = list[Decision]()
+    for name in storage.list_names(storage.join(run.uri, decisions.DECISIONS)):
+        try:
+            decision = decisions.find(run, name)
+            problem = None if decision is None else decisions.damage(run, decision, thorough=False)
+        except RunError as error:
+            decision, problem = None, str(error)
+        if problem is not None:
+            uri = decisions.place(run, name)
+            warn(
+                f"the decision {name} is left out: {problem.rstrip('.')}; remove {uri}, or ask for it again by `flag`."
+            )
+        elif decision is not None:
+            made.append(decision)
+    return sorted(made, key=lambda decision: (decision.created, decision.id))
 
 
 def _chunks(run: Run, left: set[int]) -> pa.Table:

@@ -10,6 +10,7 @@ The rows stand in the order of the run's files, and no score is touched. The id 
 what was asked, so the same decision is the same directory; a directory without `threshold.json` is none.
 """
 
+import hashlib
 import io
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from rayae.threshold import Threshold
 
 DECISIONS = "decisions"
 RECORD = "threshold.json"
+FLAGS = "flags-"
 FILE_ROWS = 1_000_000
 """Rows of a file of flags: 5 to 10 MB, so that the flags of 10^8 images are 100 files."""
 SHAPE = {
@@ -44,6 +46,7 @@ SHAPE = {
     "groups": Each(dict),
     "labels": (dict, type(None)),
     "counts": {"images": int, "scored": int, "flagged": int, "for_review": (int, type(None))},
+    "files": Each({"bytes": int, "sha256": str}),
 }
 
 
@@ -78,11 +81,20 @@ class Counts:
 
 
 @dataclass(frozen=True)
+class Written:
+    """Flags that lie in files."""
+
+    counts: Counts
+    files: Mapping[str, Mapping[str, Any]]
+    """`bytes` and `sha256` of each, by its name."""
+
+
+@dataclass(frozen=True)
 class Decision:
     """A ruling, and what it flags."""
 
     ruling: Ruling
-    counts: Counts
+    written: Written
     labels: Mapping[str, Any] | None
     """Which labelled images have chosen the cut, and what it makes of the others; None for rules without labels."""
     created: str
@@ -90,6 +102,10 @@ class Decision:
     @property
     def id(self) -> str:
         return self.ruling.id
+
+    @property
+    def counts(self) -> Counts:
+        return self.written.counts
 
     @property
     def threshold(self) -> Threshold:
@@ -110,6 +126,7 @@ class Decision:
             "groups": cuts,
             "labels": self.labels,
             "counts": vars(self.counts),
+            "files": self.written.files,
         }
 
     @classmethod
@@ -118,7 +135,8 @@ class Decision:
         cuts = {ALL: value["threshold"], **value["groups"]}
         thresholds = {group: Threshold.from_dict(cut) for group, cut in cuts.items()}
         ruling = Ruling(value["run"], value["scores"], value["settings"], thresholds)
-        return cls(ruling, Counts(**value["counts"]), value["labels"], value["created"])
+        written = Written(Counts(**value["counts"]), value["files"])
+        return cls(ruling, written, value["labels"], value["created"])
 
 
 def place(run: Run, decision_id: str, *names: str) -> str:
@@ -149,6 +167,23 @@ def all_of(run: Run) -> list[Decision]:
     return sorted(found, key=lambda decision: (decision.created, decision.id))
 
 
+def damage(run: Run, decision: Decision, *, thorough: bool) -> str | None:
+    """What is wrong with the files of a decision's flags, or None: by their sizes, `thorough` by what is in them."""
+    known = decision.written.files
+    entries = storage.list_files(place(run, decision.id))
+    sizes = {entry.name: entry.size_bytes for entry in entries if entry.name.startswith(FLAGS)}
+    for name in sorted(known.keys() | sizes.keys()):
+        if name not in sizes:
+            return f"{name} is gone"
+        if name not in known:
+            return f"{name} is none of its files"
+        if sizes[name] != known[name]["bytes"]:
+            return f"{name} has {sizes[name]:,} bytes instead of {known[name]['bytes']:,}"
+        if thorough and _sha256(storage.read_bytes(place(run, decision.id, name))) != known[name]["sha256"]:
+            return f"{name} holds something else than what was written"
+    return None
+
+
 def named(run: Run, decision_id: str) -> Decision:
     """The decision of a run that has this id; ConfigError, with those that there are, when it has none."""
     known = {decision.id: decision for decision in all_of(run)}
@@ -158,21 +193,24 @@ def named(run: Run, decision_id: str) -> Decision:
     return known[decision_id]
 
 
-def write_flags(run: Run, decision_id: str, cuts: Cuts, check: Callable[[], None]) -> Counts:
+def write_flags(run: Run, decision_id: str, cuts: Cuts, check: Callable[[], None]) -> Written:
     """Write the flags of a decision, FILE_ROWS a file, in place of what a killed process has left.
 
     `check` is called for each file of the run. A few of these are in memory at a time, and one of the flags.
     """
     storage.remove(place(run, decision_id))
     images = scored = flagged = in_band = 0
+    files = dict[str, dict[str, Any]]()
     has_band = any(cut.threshold.review_cut is not None for cut in cuts.values())
     for number, table in enumerate(regrouped(_flagged(run, cuts, check), FILE_ROWS)):
-        storage.write_bytes(place(run, decision_id, f"flags-{number:06d}.parquet"), _parquet(table))
+        name, data = f"{FLAGS}{number:06d}.parquet", _parquet(table)
+        storage.write_bytes(place(run, decision_id, name), data)
+        files[name] = {"bytes": len(data), "sha256": _sha256(data)}
         images += table.num_rows
         scored += table.num_rows - table["score"].null_count
         flagged += _count(table, "is_anomaly")
         in_band += _count(table, NEEDS_REVIEW) if has_band else 0
-    return Counts(images, scored, flagged, in_band if has_band else None)
+    return Written(Counts(images, scored, flagged, in_band if has_band else None), files)
 
 
 def _flagged(run: Run, cuts: Cuts, check: Callable[[], None]) -> Iterator[pa.Table]:
@@ -181,10 +219,10 @@ def _flagged(run: Run, cuts: Cuts, check: Callable[[], None]) -> Iterator[pa.Tab
         yield flag_table(rows, cuts)
 
 
-def commit(run: Run, ruling: Ruling, counts: Counts, labels: Mapping[str, Any] | None = None) -> Decision:
+def commit(run: Run, ruling: Ruling, written: Written, labels: Mapping[str, Any] | None = None) -> Decision:
     """Write the record of a decision whose other files are there: from now on it is one."""
     created = datetime.now(UTC).isoformat(timespec="milliseconds")
-    decision = Decision(ruling, counts, labels, created)
+    decision = Decision(ruling, written, labels, created)
     storage.write_json(place(run, ruling.id, RECORD), decision.to_dict())
     return decision
 
@@ -192,7 +230,7 @@ def commit(run: Run, ruling: Ruling, counts: Counts, labels: Mapping[str, Any] |
 def flag_files(run: Run, decision_id: str) -> list[str]:
     """The URIs of the files that hold the flags of a decision, in their order."""
     names = storage.list_names(place(run, decision_id))
-    return [place(run, decision_id, name) for name in names if name.startswith("flags-")]
+    return [place(run, decision_id, name) for name in names if name.startswith(FLAGS)]
 
 
 def read_flags(run: Run, decision_id: str) -> Iterator[pa.Table]:
@@ -205,6 +243,10 @@ def _parquet(table: pa.Table) -> bytes:
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
     return buffer.getvalue()
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _count(table: pa.Table, column: str) -> int:

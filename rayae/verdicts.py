@@ -183,8 +183,8 @@ def leaking(twins: Twins) -> Verdict | None:
         "leaking",
         share,
         f"{known:,} of {twins.held_out:,} images of the side `{twins.side}` ({percent(share)}) are near-duplicates of "
-        f"images that were trained on ({shown}{more}), so its figures are too good: give all pictures of one object "
-        "the same `group`.",
+        f"images that were trained on ({shown}{more}). If they show one object twice, its figures are too good: give "
+        "all pictures of an object the same `group`. If objects look so alike, new ones will, too.",
     )
 
 

@@ -79,8 +79,8 @@ class Labelled:
         if found[0] < defects or found[1] < normals:
             raise DataError(
                 f"rule={rule} needs {defects:,} labelled defects and {normals:,} labelled normal images that choose "
-                f"the cut; found {found[0]:,} and {found[1]:,}. Label more of the run's images, raise choose_on, or "
-                "ask for less."
+                f"the cut; found {found[0]:,} and {found[1]:,}. Label more of the run's images, raise choose_on up "
+                "to 1, or ask for less."
             )
 
     def rates(self, cut: float) -> Rates:

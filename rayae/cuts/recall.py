@@ -29,8 +29,8 @@ def recall(basis: Basis, labelled: Labelled, target: float) -> Threshold:
     if m == 0 or missed(m, 1, confidence) > 1 - target:
         raise DataError(
             f"rule=recall with recall={target:g} needs at least {recall_needs(target, confidence):,} labelled defects "
-            f"that choose the cut, at a confidence of {percent(confidence)}; found {m:,}. Label more, raise choose_on, "
-            "or lower recall."
+            f"that choose the cut, at a confidence of {percent(confidence)}; found {m:,}. Label more, raise choose_on "
+            "up to 1, or lower recall."
         )
     j = bisect_right(range(1, m + 1), False, key=lambda rank: missed(m, rank, confidence) > 1 - target)
     lower, expected = 1 - missed(m, j, confidence), 1 - j / (m + 1)

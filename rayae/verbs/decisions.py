@@ -26,6 +26,12 @@ def decisions(settings: DecisionsSettings) -> None:
         flagged = None if success is None else int(success["statistics"]["flagged"])
         scored = 0 if success is None else int(success["statistics"]["by_status"].get("scored", 0))
         rows.insert(0, ["run", _moment(run.record["created"]), _own_rule(own), *_figures([own], flagged, scored)])
+    if not rows and run.assignment.column is not None:
+        say(
+            f"{run.uri} was scored with a bundle for each `{run.assignment.column}`, each with a cut of its own "
+            "(`rayae report` shows them); `rayae flag` decides about runs of one bundle."
+        )
+        return
     if not rows:
         say(f"nothing was decided about {run.uri}: it was planned without a cut; `rayae flag` chooses one.")
         return

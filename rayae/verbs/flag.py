@@ -38,17 +38,26 @@ def flag(settings: FlagSettings) -> None:
     with held(run.uri) as lease:
         made = choose(run, asked)
         ruling = Ruling(run.record["fingerprint_hash"], made.survey.digest, asked, made.thresholds)
-        found = decisions.find(run, ruling.id)
+        found = whole(run, decisions.find(run, ruling.id))
         base = base_of(run, settings.against, found)
-        counts = found.counts if found else decisions.write_flags(run, ruling.id, made.cuts, lease.check)
+        written = found.written if found else decisions.write_flags(run, ruling.id, made.cuts, lease.check)
         write_curve(run, ruling, made.material)
         compare(run, ruling, base)
         show_borderline(run, ruling.id, made.cuts, settings.borderline)
-        decision = found or decisions.commit(run, ruling, counts, made.labels)
+        decision = found or decisions.commit(run, ruling, written, made.labels)
     tell(run, decision, is_new=found is None)
     tell_changes(run, decision, base)
     if settings.borderline:
         say(f"nearest to the cut: {borderline_uri(run, decision.id, settings.borderline)}")
+
+
+def whole(run: Run, decision: Decision | None) -> Decision | None:
+    """The same decision; None, which is told, when its flags are not those that were written, and must be again."""
+    problem = None if decision is None else decisions.damage(run, decision, thorough=True)
+    if decision is None or problem is None:
+        return decision
+    warn(f"the flags of the decision {decision.id} were damaged ({problem}); they are written again.")
+    return None
 
 
 def write_curve(run: Run, ruling: Ruling, material: Material) -> None:
@@ -147,7 +156,9 @@ def tell(run: Run, decision: Decision, *, is_new: bool) -> None:
     counts, cut = decision.counts, decision.threshold
     share = percent(counts.flagged / counts.scored) if counts.scored else "none"
     above = "" if cut.cut == HIGHEST else f", {cut.score} above {cut.cut:.6g}"
-    band = "" if counts.for_review is None else f", {counts.for_review:,} more for a person to look at"
+    band = ""
+    if cut.review_cut is not None:
+        band = f", {counts.for_review:,} more above {cut.review_cut:.6g} for a person to look at"
     words = f"flag: {counts.flagged:,} of {counts.scored:,} scored images flagged ({share}){above}{band}"
     say(words, **fields_of(decision))
     say(cut.guarantee)

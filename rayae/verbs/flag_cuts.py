@@ -106,9 +106,13 @@ def in_words(labels: Mapping[str, Any]) -> str:
     )
     if others["defects"] + others["normals"] == 0:
         return f"{chose}, and no labelled image is left to measure it on."
+    band = ""
+    if "defects_above_review_cut" in others:
+        more = [others[f"{kind}_above_review_cut"] - others[f"{kind}_flagged"] for kind in ("defects", "normals")]
+        band = f", and {more[0]:,} more defects and {more[1]:,} more normal images are for a person to look at"
     return (
         f"{chose}; of the others it flags {others['defects_flagged']:,} of {others['defects']:,} defects "
-        f"and {others['normals_flagged']:,} of {others['normals']:,} normal images."
+        f"and {others['normals_flagged']:,} of {others['normals']:,} normal images{band}."
     )
 
 
@@ -117,8 +121,13 @@ def _count(labelled: Labelled) -> dict[str, int]:
 
 
 def _measured(others: Labelled, threshold: Threshold) -> dict[str, int]:
-    flagged = {"defects_flagged": others.defects, "normals_flagged": others.normals}
-    return _count(others) | {name: int(exceeds(own, threshold.cut).sum()) for name, own in flagged.items()}
+    found = _count(others) | _above(others, threshold.cut, "flagged")
+    return found if threshold.review_cut is None else found | _above(others, threshold.review_cut, "above_review_cut")
+
+
+def _above(labelled: Labelled, cut: float, what: str) -> dict[str, int]:
+    own = {"defects": labelled.defects, "normals": labelled.normals}
+    return {f"{kind}_{what}": int(exceeds(scores, cut).sum()) for kind, scores in own.items()}
 
 
 def _scores(run: Run) -> Iterator[Scores]:

@@ -107,5 +107,5 @@ def test_too_few_labelled_images_are_told_with_what_is_needed():
         labelled([(0.1, False), (0.9, True)]).needs("recall", 29, 0)
     assert str(raised.value) == (
         "rule=recall needs 29 labelled defects and 0 labelled normal images that choose the cut; found 1 and 1. Label "
-        "more of the run's images, raise choose_on, or ask for less."
+        "more of the run's images, raise choose_on up to 1, or ask for less."
     )

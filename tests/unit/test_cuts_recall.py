@@ -45,7 +45,7 @@ def test_too_few_defects_are_refused_with_the_number_that_is_needed():
             recall(NOTHING, labelled(range(found), [5.0]), 0.9)
         assert str(raised.value) == (
             "rule=recall with recall=0.9 needs at least 29 labelled defects that choose the cut, at a confidence of "
-            f"95 %; found {found}. Label more, raise choose_on, or lower recall."
+            f"95 %; found {found}. Label more, raise choose_on up to 1, or lower recall."
         )
     with pytest.raises(ConfigError, match=r"^recall must be above 0 and below 1; found 1\.$"):
         recall(NOTHING, labelled(range(28)), 1)

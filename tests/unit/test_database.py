@@ -74,6 +74,26 @@ def test_a_band_for_review_is_a_column_of_all_flags(tmp_path: Path) -> None:
     assert len(rows) == 9
 
 
+@pytest.mark.parametrize("name", ["flags-000000.parquet", "threshold.json"])
+def test_a_damaged_decision_is_left_out_and_the_others_are_asked(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = finish(plan(tmp_path))
+    ids = []
+    for cut in (0.05, 0.13):
+        threshold = fixed(cut, score="mse", bundle_id="b", calibration=None)
+        made = Ruling("r", "s", {"rule": "fixed"}, {ALL: threshold})
+        written = decisions.write_flags(run, made.id, {ALL: Cut(threshold, CALIBRATION)}, lambda: None)
+        ids.append(decisions.commit(run, made, written).id)
+    path = Path(decisions.place(run, ids[0], name))
+    path.write_bytes(path.read_bytes()[:-9])
+    assert asked(run, "SELECT count(*) AS n FROM results") == [{"n": 10}]
+    assert asked(run, "SELECT DISTINCT decision FROM flags") == [{"decision": ids[1]}]
+    told = capsys.readouterr().err
+    assert f"warning: the decision {ids[0]} is left out: " in told
+    assert f"; remove {decisions.place(run, ids[0])}, or ask for it again by `flag`." in told
+
+
 def test_the_tables_of_an_unfinished_run_tell_what_is_done(tmp_path: Path) -> None:
     run = plan(tmp_path)
     write_chunk(run, run.chunks[1])

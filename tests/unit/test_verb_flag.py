@@ -66,6 +66,21 @@ def test_what_is_asked_twice_is_decided_once(run: Run, capsys: pytest.CaptureFix
     assert {path: path.stat().st_mtime_ns for path in Path(run.uri, "decisions").rglob("*")} == files
 
 
+@pytest.mark.parametrize("harm", ["cut", "gone", "changed"])
+def test_flags_that_were_damaged_are_written_again(run: Run, harm: str, capsys: pytest.CaptureFixture[str]) -> None:
+    made = str(flagged(run, capsys, "rule=fixed", "cut=0.05")["decision"])
+    (path,) = Path(run.uri, "decisions", made).glob("flags-*.parquet")
+    before = path.read_bytes()
+    if harm == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(before[:50] if harm == "cut" else before[:-1] + b"X")
+    assert main(["flag", run.uri, "rule=fixed", "cut=0.05"]) == 0
+    said = capsys.readouterr()
+    assert f"warning: the flags of the decision {made} were damaged (flags-000000.parquet " in said.err
+    assert path.read_bytes() == before
+
+
 def test_a_compacted_run_is_decided_alike(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     before = flagged(run, capsys, "fdr=0.05")
     assert main(["compact", run.uri]) == 0

@@ -196,7 +196,8 @@ def test_doubtful_images_are_for_a_person_where_a_review_pays(
     flags = pd.concat(map(pd.read_parquet, sorted(Path(run.uri, "decisions", decision.id).glob("flags-*"))))
     assert flags[flags["needs_review"].fillna(False)]["image_id"].tolist() == np.flatnonzero(is_doubtful).tolist()
     assert decision.counts.for_review == is_doubtful.sum() > 5
-    assert f", {decision.counts.for_review} more for a person to look at\n" in capsys.readouterr().out
+    more = f", {decision.counts.for_review} more above {decision.threshold.review_cut:.6g} for a person to look at\n"
+    assert more in capsys.readouterr().out
 
 
 def calibrated(model: Bundle, scores: np.ndarray[tuple[int], np.dtype[np.float32]] = CALIBRATION) -> Bundle:

@@ -199,8 +199,8 @@ def test_leaking_counts_pictures_and_names_the_first_pairs():
     assert (verdict.name, verdict.figure) == ("leaking", 3 / 200)
     assert verdict.sentence == (
         "3 of 200 images of the side `calibration` (1.5 %) are near-duplicates of images that were trained on "
-        "(v1 and t1, v1 and t2, v2 and t3, and 1 more pairs), so its figures are too good: give all pictures of one "
-        "object the same `group`."
+        "(v1 and t1, v1 and t2, v2 and t3, and 1 more pairs). If they show one object twice, its figures are too good: "
+        "give all pictures of an object the same `group`. If objects look so alike, new ones will, too."
     )
 
 
