@@ -76,13 +76,12 @@ class Breakdown:
             )
         if self.other_kinds:
             yield f"{self.other_kinds:,} more kinds of defects have fewer images and are not told apart."
-        alarms = {one.group: one for one in self.groups if one.false_positive_rate.value is not None}
-        if len(alarms) > 1:
-            worst = max(alarms, key=lambda group: alarms[group].false_positive_rate.value or 0.0)
-            share = percent(alarms[worst].false_positive_rate.value or 0.0)
+        alarms = {one: one.false_positive_rate.value or 0.0 for one in self.groups if one.normal}
+        if len(alarms) > 1 and any(alarms.values()):
+            loudest = max(alarms, key=alarms.__getitem__)
             shown = f"the {len(alarms):,} largest groups" if self.other_groups else f"{len(alarms):,} groups"
-            images = f"{alarms[worst].normal:,} normal images"
-            yield f"Of {shown}, {worst} has the most false alarms: {share} of its {images}."
+            images = f"{loudest.normal:,} normal images"
+            yield f"Of {shown}, {loudest.group} has the most false alarms: {percent(alarms[loudest])} of its {images}."
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,8 @@ class About:
     """The upper bound of the false-positive rate that the cut states."""
     decision: str | None = None
     """The id of the decision that the cut is of; None for that of the run."""
+    chosen_on: int = 0
+    """Labelled images that chose its cut, as the decision says."""
     cuts_of_groups: int = 0
     flagged: Bools | None = None
     """What is flagged, a value a row, where groups have cuts of their own."""

@@ -275,14 +275,12 @@ def decided(rows: Rows, about: About) -> Decided | None:
     """The decision whose cut is evaluated, if it is one; DataError when nothing is left that did not choose it."""
     if about.decision is None:
         return None
-    labelled = np.array([label is not None for label in rows.labels], dtype=bool)
-    chose = 0 if about.chose is None else int((about.chose & labelled & rows.scored & ~rows.used & ~rows.near).sum())
-    if chose and not rows.evaluated.any():
+    if about.chosen_on and not rows.evaluated.any():
         raise DataError(
-            f"all {chose:,} labelled images that could measure the decision {about.decision} have chosen its cut; "
-            "decide again with a lower `choose_on=`, or give `labels=` for more images."
+            f"all {about.chosen_on:,} labelled images that could measure the decision {about.decision} have chosen its "
+            "cut; decide again with a lower `choose_on=`, or give `labels=` for more images."
         )
-    return Decided(about.decision, chose, about.cuts_of_groups)
+    return Decided(about.decision, about.chosen_on, about.cuts_of_groups)
 
 
 def gates_of(found: Evaluation, rows: Rows, how: Resampling, about: About) -> tuple[Gate, ...]:

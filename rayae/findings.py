@@ -245,7 +245,7 @@ def _decision_words(decided: Decided | None) -> Iterator[str]:
     )
     yield f"The cut is that of the decision {decided.id}; {chose}."
     if decided.cuts_of_groups:
-        yield f"{decided.cuts_of_groups:,} groups have a cut of their own, which is asked of their images."
+        yield f"{decided.cuts_of_groups:,} group(s) have a cut of their own, which is asked of their images."
 
 
 def _recall_words(e: Evaluation) -> Iterator[str]:

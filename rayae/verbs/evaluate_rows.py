@@ -49,8 +49,15 @@ class Gathered:
         if decision is None:
             return about
         flagged, chose = (self.results[name].to_numpy(zero_copy_only=False) for name in (FLAGGED, CHOSE))
-        groups = len(decision.ruling.thresholds) - 1
-        return replace(about, decision=decision.id, cuts_of_groups=groups, flagged=flagged, chose=chose)
+        chosen_on = 0 if decision.labels is None else sum(decision.labels["chosen_on"].values())
+        return replace(
+            about,
+            decision=decision.id,
+            chosen_on=chosen_on,
+            cuts_of_groups=len(decision.ruling.thresholds) - 1,
+            flagged=flagged,
+            chose=chose,
+        )
 
     def without_groups(self) -> "Gathered":
         """The same, with no group known."""
