@@ -46,7 +46,7 @@ def evaluate(settings: EvaluateSettings) -> None:
     for table in rows:
         gathering.add(table)
     (assigned,) = run.assignment.bundles.values()
-    found = evaluate_one(gathering.bundle, assigned, gathering.gathered(run))
+    found = evaluate_one(gathering.bundle, assigned, gathering.gathered())
     uri = _write(run, found.to_dict(), settings, decision)
     for title, columns, lines in tables(found):
         show_table(title, columns, lines)

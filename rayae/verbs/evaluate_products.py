@@ -39,7 +39,7 @@ def evaluate_each(run: Run, tables: Iterable[pa.Table], confidence: float, evalu
         raise DataError(f"no image of {run.uri} has a bundle for its `{column}`, so there is nothing to evaluate.")
     found = dict[str, Evaluation]()
     for value, gathering in sorted(gatherings.items()):
-        own = gathering.gathered(run)
+        own = gathering.gathered()
         if column == GROUP:  # as in training: one group could not be split
             own = own.without_groups()
         found[value] = evaluate_one(gathering.bundle, assignment.bundles[value], own)

@@ -21,6 +21,7 @@ from rayae.evaluated import About, Others, refuse_strange
 from rayae.flags import anomalies
 from rayae.gates import Training
 from rayae.labels import labelling_for
+from rayae.manifest import regrouped
 from rayae.results import Status
 from rayae.run import Run
 from rayae.statistics import Bools
@@ -30,6 +31,9 @@ from rayae.threshold import Threshold
 
 FLAGGED, CHOSE = "flagged by the decision", "chose the decision"
 """Columns beside those of the results, for as long as the rows are in memory."""
+
+ROWS_AT_ONCE = 262_144
+"""Rows in memory at a time: 40 MB with twenty scores."""
 
 
 @dataclass(frozen=True)
@@ -89,15 +93,10 @@ class Gathering:
         self.strange += scored.num_rows - int(np.isfinite(scored["score"].to_numpy(zero_copy_only=False)).sum())
         self.kept.append(scored.filter(telling))
 
-    def gathered(self, run: Run) -> Gathered:
-        """All that was kept; DataError for a score that is not finite, RunError when files differ in their columns."""
+    def gathered(self) -> Gathered:
+        """All that was kept; DataError when a scored row, of whatever image, has no finite score."""
         refuse_strange(self.strange, self.scored)
-        try:
-            results = pa.concat_tables(self.kept).combine_chunks()
-        except pa.ArrowInvalid as error:
-            raise RunError(
-                f"the files of {run.uri} differ in their columns; `rayae verify {run.uri}` says where."
-            ) from error
+        results = pa.concat_tables(self.kept).combine_chunks()
         results = results.take(np.argsort(results["image_id"].to_numpy(), kind="stable"))
         sides = dict(zip(self.used["uri"].to_pylist(), self.used["split"].to_pylist(), strict=True))
         roles = [sides.get(uri) for uri in results["uri"].to_pylist()]
@@ -106,10 +105,13 @@ class Gathering:
 
 
 def rows_of(run: Run, labels: str | None, decision: Decision | None) -> Iterator[pa.Table]:
-    """The rows of a run, file by file, with the labels of `labels=` and what a decision says of them."""
+    """The rows of a run, some files at a time, with the labels of `labels=` and what a decision says of them.
+
+    RunError when the files differ in their columns.
+    """
     by = [] if run.assignment.column is None else [run.assignment.column]
     columns = dict.fromkeys(["image_id", *evaluation.COLUMNS, *by, *run.record["scores"]])
-    tables: Iterable[pa.Table] = run.result_tables(list(columns))
+    tables: Iterable[pa.Table] = together(run, run.result_tables(list(columns)))
     if decision is not None:
         tables = judged_by(decision, tables)
     if labels is None:
@@ -119,6 +121,16 @@ def rows_of(run: Run, labels: str | None, decision: Decision | None) -> Iterator
     yield from map(labelling.label, tables)
     for note in labelling.notes():
         say(note)
+
+
+def together(run: Run, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The same rows in larger tables: what is looked for among the images of a bundle is looked for in one go."""
+    try:
+        yield from regrouped(tables, ROWS_AT_ONCE)
+    except pa.ArrowInvalid as error:
+        raise RunError(
+            f"the files of {run.uri} differ in their columns; `rayae verify {run.uri}` says where."
+        ) from error
 
 
 def judged_by(decision: Decision, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:

@@ -7,9 +7,12 @@ import re
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, f1_score, precision_score, recall_score, roc_auc_score
 
 from rayae.errors import DataError
+from rayae.evaluated import About
 from rayae.evaluation import COLUMNS, evaluate
 from rayae.exhibits import tables
 from rayae.floors import FLOOR_COLUMNS
@@ -359,9 +362,51 @@ def test_a_ratio_that_cannot_be_had_has_its_reason(scores, roles, reason):
 
 def test_overlap_is_the_share_of_defects_among_the_normal_scores():
     normals, defects = list(range(1, 41)), [5, 38.5, 39.5, 100]
-    overlap = judge(table([*normals, *defects], ["good"] * 40 + ["crack"] * 4)).overlap
+    evaluation = judge(table([*normals, *defects], ["good"] * 40 + ["crack"] * 4))
+    overlap = evaluation.overlap
     assert overlap.below_highest_normal.value == 0.75
     assert overlap.below_95_percent_of_normal.value == 0.25
+    assert (overlap.below_highest_normal.low, overlap.below_highest_normal.high) == clopper_pearson(3, 4, 0.95)
+    assert evaluation.breakdown.gap.value == -35.0
+
+
+def test_classes_that_are_parted_are_said_to_be_with_the_gap_between_them():
+    evaluation = judge(table([1.0, 2.0, 5.0, 6.0], ["good", "good", "crack", "crack"]))
+    assert "Every defect here scores higher than every normal image, the lowest by 3." in evaluation.words
+
+
+def test_recall_at_fixed_rates_is_told_or_why_it_cannot_be():
+    evaluation = judge(archive(count=240)[0])
+    points = {point.false_positive_rate: point for point in evaluation.recall_at}
+    assert list(points) == [0.001, 0.01, 0.05]
+    assert points[0.001].recall.reason in evaluation.words
+    told = [words for words in evaluation.words if words.startswith("With 5 % of the normal images flagged or less, ")]
+    assert len(told) == 1
+    assert told[0].endswith(" of the defects could be found, by a cut chosen on these images.")
+    names = [title for title, _, _ in tables(evaluation)]
+    assert "Recall at fixed false-positive rates" in names
+
+
+def test_kinds_and_groups_have_tables_of_their_own():
+    labels = ["good"] * 30 + ["crack"] * 5 + ["stain"] * 5
+    groups = [f"line-{number % 3}" for number in range(40)]
+    evaluation = judge(table(np.arange(40.0).tolist(), labels, groups=groups, cut=32.0), cut=32.0)
+    found = {title: [row[0] for row in rows] for title, _, rows in tables(evaluation)}
+    assert found["By kind of defect"] == ["crack", "stain"]
+    assert found["By group"] == ["line-0", "line-1", "line-2"]
+    assert found["Gates of production"] == [gate.name for gate in evaluation.gates]
+
+
+def test_the_f1_at_the_cut_has_an_interval():
+    f1 = judge(archive()[0], cut=2.0).at_cut.f1
+    assert f1.low < f1.value < f1.high
+
+
+def test_the_verdict_comes_first_and_names_copies_of_training_images():
+    evaluation = judge(archive()[0], cut=2.0, about=About(copies=3))
+    assert evaluation.words[0].startswith("Ready for production: no, ")
+    told = "Of the labelled images 3 have the name and the size of images that the bundle was made with, and none may."
+    assert told in evaluation.words[0]
 
 
 def test_with_groups_the_intervals_come_from_groups():
@@ -465,6 +510,30 @@ def test_json_has_no_nan_and_nothing_is_missing_without_a_reason(count, cut):
         assert found.low is not None or found.reason
     for error in evaluation.errors:
         assert error.median is not None or error.reason
+
+
+ROWS = st.lists(
+    st.tuples(
+        st.integers(0, 4),
+        st.sampled_from(["good", "crack", "stain", None]),
+        st.sampled_from(["a", "b", None]),
+        st.sampled_from([SCORED, SCORED, "missing"]),
+        st.sampled_from([None, None, "train", "calibration"]),
+    ),
+    max_size=25,
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(ROWS, st.sampled_from([None, 1.0, 4.0]))
+def test_ties_single_classes_few_images_and_failures_have_figures_or_reasons(rows, cut):
+    scores, labels, groups, status, roles = (list(column) for column in zip(*rows, strict=True)) if rows else [[]] * 5
+    evaluation = judge(table(scores, labels, groups=groups, status=status, cut=cut), roles=roles, cut=cut)
+    json.dumps(evaluation.to_dict(), allow_nan=False)
+    assert all(found.value is not None or found.reason for found in figures(evaluation))
+    assert evaluation.words[0].startswith("Ready for production: ")
+    assert len(evaluation.gates) == 6
+    assert not all(gate.passed for gate in evaluation.gates)
 
 
 @pytest.mark.parametrize("labels", [["good", "crack"] * 20, ["good"] * 40, [None] * 40])

@@ -133,13 +133,22 @@ def test_only_rows_that_figures_stand_on_are_held(tmp_path: Path) -> None:
     gathering = Gathering(bundle_of(found))
     for table in rows_of(found, None, None):
         gathering.add(table)
-    held = gathering.gathered(found)
+    held = gathering.gathered()
     labels = [("good", None, "scratch")[row % 3] for row in range(300)]
     assert held.results["image_id"].to_pylist() == [row for row in range(300) if labels[row] and row != 5]
     assert (held.others.images, held.others.unscored, held.others.unlabelled) == (101, 1, 100)
     counts = evaluated(found)["population"]
     assert (counts["images"], counts["unscored"], counts["unlabelled"]) == (300, 1, 100)
     assert counts["normal"] + counts["defect"] == 199
+
+
+def test_files_that_differ_in_their_columns_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = with_bundle(finish(plan(tmp_path / "run")), tmp_path / "bundle")
+    write_chunk(found, found.chunks[1], rows_scored(found, found.chunks[1]).drop_columns("mae"))
+    assert main(["evaluate", found.uri]) == 1
+    assert capsys.readouterr().err == (
+        f"error: the files of {found.uri} differ in their columns; `rayae verify {found.uri}` says where.\n"
+    )
 
 
 def test_images_that_the_bundle_was_made_with_are_held_without_a_label(run: Run, tmp_path: Path) -> None:
@@ -159,7 +168,7 @@ def test_a_score_that_is_not_finite_is_refused_with_or_without_a_label(tmp_path:
         scores = pa.array(np.where(table["image_id"].to_numpy() == 1, np.nan, 1).astype(np.float32))
         gathering.add(table.set_column(place, "score", scores))
     with pytest.raises(DataError, match=r"^1 of 9 scored images have no finite score; `rayae verify` says more\.$"):
-        gathering.gathered(found)
+        gathering.gathered()
 
 
 def test_without_training_images_the_ratio_of_errors_is_that_of_the_training(tmp_path: Path) -> None:
