@@ -38,7 +38,7 @@ from rayae.gates import Evidence, Gate, judge
 from rayae.manifest import is_defect
 from rayae.operating_points import RATES, RecallAt, Resampling, f1, recalls
 from rayae.score_names import PICTURE_SCORES, UNTRAINED_SCORES
-from rayae.statistics import Bools, Figure, fewest_clusters, rate, skills
+from rayae.statistics import Bools, Figure, Floats, fewest_clusters, median_interval, rate, skills
 
 COLUMNS = ("uri", "label", "group", "status", *TRIVIAL, "score", "is_anomaly")
 """Columns of the results that an evaluation reads, beside those of the other scores."""
@@ -79,7 +79,7 @@ def evaluate(
         at_cut=judge_cut(results, rows, cut, how, about),
         floors=hold_against_floors(results, rows, primary, confidence, resamples, seed),
         errors=scores_by_role(rows),
-        error_ratio=compare_errors(results, rows, primary),
+        error_ratio=compare_errors(results, rows, primary, confidence),
         overlap=find_overlap(rows, confidence),
         examples=pick_examples(rows),
         recall_at=find_recalls(rows, how),
@@ -213,7 +213,7 @@ def scores_by_role(rows: Rows) -> tuple[RoleErrors, ...]:
     return tuple(found)
 
 
-def compare_errors(results: pa.Table, rows: Rows, primary: str) -> Figure:
+def compare_errors(results: pa.Table, rows: Rows, primary: str, confidence: float) -> Figure:
     """Median error of unseen normal images, or failing these of calibration images, over that of training.
 
     Of the primary score where that is an error of the reconstruction, else of the mean squared error: of a distance, a
@@ -224,16 +224,25 @@ def compare_errors(results: pa.Table, rows: Rows, primary: str) -> Figure:
     if column not in results.column_names:
         return Figure(None, reason=f"No ratio of errors: the results have no column {error}.")
     values = float_column(results, column).astype(np.float64)
-    median = {role: float(np.median(values[chosen])) for role, chosen in members(rows).items() if chosen.any()}
-    held_out = next((role for role in ("unseen normal", "calibration") if role in median), None)
-    if "train" not in median:
+    known = {role: values[chosen] for role, chosen in members(rows).items() if chosen.any()}
+    held_out = next((role for role in ("unseen normal", "calibration") if role in known), None)
+    if "train" not in known:
         return Figure(None, reason="No ratio of errors: no image of this run was trained on.")
     if held_out is None:
         return Figure(None, reason="No ratio of errors: no normal image of this run was kept out of training.")
-    if median["train"] <= 0:
+    if np.median(known["train"]) <= 0:
         return Figure(None, reason="No ratio of errors: the median error of the training images is not above 0.")
-    ratio = median[held_out] / median["train"]
-    return Figure(ratio, method=f"median {error} of {held_out} images over that of the training images")
+    method = f"median {error} of {held_out} images over that of the training images"
+    return ratio_of_medians(known[held_out], known["train"], confidence, method)
+
+
+def ratio_of_medians(above: Floats, below: Floats, confidence: float, method: str) -> Figure:
+    """The ratio, with an interval from those of the two medians, of which each is allowed half of the error."""
+    value = float(np.median(above) / np.median(below))
+    ends = [median_interval(values, (1 + confidence) / 2) for values in (above, below)]
+    if ends[0] is None or ends[1] is None or ends[1][0] <= 0:
+        return Figure(value, method=method)
+    return Figure(value, ends[0][0] / ends[1][1], ends[0][1] / ends[1][0], method)
 
 
 def find_overlap(rows: Rows, confidence: float) -> Overlap:

@@ -336,7 +336,8 @@ def _error_words(e: Evaluation) -> Iterator[str]:
     ratio = e.error_ratio
     if ratio.value is None:
         return
-    yield f"The {ratio.method} is {ratio.value:.3g}."
+    span = "" if ratio.low is None else f", {percent(e.confidence)} interval {ratio.low:.3g} to {ratio.high:.3g}"
+    yield f"The {ratio.method} is {ratio.value:.3g}{span}."
     if ratio.value >= MEMORISED:
         yield "No, it does not generalise: it memorised its images, or the new ones were taken otherwise."
     elif ratio.value > GENERALISES:

@@ -7,7 +7,7 @@ squared error below 0.001 went with an AUROC of 0.67.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rayae.statistics import Figure, percent
+from rayae.statistics import FEW_CLUSTERS, Figure, percent
 
 GENERALISES, MEMORISED = 1.25, 2.0
 """Ratios of held-out to training error, by convention: it generalises up to one, memorised from the other."""
@@ -17,7 +17,7 @@ LEAST_NORMALS = 59
 """The fewest that show, when none of them is flagged, that less than 5 % are, with 95 % confidence: 0.95^59 < 0.05."""
 LEAST_DEFECTS = 29
 """The fewest that show, when all of them are found, that more than 90 % are, with 95 % confidence: 0.9^29 < 0.05."""
-LEAST_GROUPS = 10
+LEAST_GROUPS = FEW_CLUSTERS
 """Of each class, where groups are known: with fewer, an interval over groups is not reliable."""
 
 

@@ -31,9 +31,8 @@ from rayae.threshold import Threshold
 
 FLAGGED, CHOSE = "flagged by the decision", "chose the decision"
 """Columns beside those of the results, for as long as the rows are in memory."""
-
 ROWS_AT_ONCE = 262_144
-"""Rows in memory at a time: 40 MB with twenty scores."""
+"""Rows in memory at a time: some 50 MB with twenty scores."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import quantile_test
 from sklearn.metrics import average_precision_score, f1_score, precision_score, recall_score, roc_auc_score
 
 from rayae.errors import DataError
@@ -327,6 +328,17 @@ def test_the_ratio_of_errors_says_whether_it_generalises(train, held_out, words)
     evaluation = judge(results, roles=["train"] * 3 + [None] * 3)
     assert evaluation.error_ratio.value == pytest.approx(held_out / train, rel=1e-6)
     assert sum(words in sentence for sentence in evaluation.words) == 1
+
+
+def test_the_ratio_of_errors_has_an_interval_from_those_of_both_medians():
+    generator = np.random.default_rng(0)
+    train, held_out = generator.lognormal(0, 0.3, 200), generator.lognormal(0.5, 0.3, 100)
+    results = table([*train.tolist(), *held_out.tolist()], ["good"] * 300)
+    ratio = judge(results, roles=["train"] * 200 + [None] * 100).error_ratio
+    ends = [quantile_test(values.astype(np.float32), p=0.5).confidence_interval(0.975) for values in (held_out, train)]
+    assert ratio.low == pytest.approx(ends[0].low / ends[1].high)
+    assert ratio.high == pytest.approx(ends[0].high / ends[1].low)
+    assert ratio.low < np.exp(0.5) < ratio.high
 
 
 def test_without_unseen_normal_images_the_ratio_takes_those_of_calibration():
