@@ -21,18 +21,8 @@ from rayae.evaluated import (
     read_rows,
     without_used_groups,
 )
-from rayae.findings import (
-    AtCut,
-    Decided,
-    Evaluation,
-    Example,
-    Examples,
-    Floors,
-    Overlap,
-    Population,
-    RoleErrors,
-    ScoreSkill,
-)
+from rayae.evidence import AtCut, Decided, Example, Examples, Floors, Overlap, Population, RoleErrors, ScoreSkill
+from rayae.findings import Evaluation
 from rayae.floors import FLOOR_COLUMNS, TRIVIAL, Held, find_floors, without_floors
 from rayae.gates import Evidence, Gate, judge
 from rayae.manifest import is_defect

@@ -71,6 +71,29 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Distribution:
+    """The scores that one bundle gave: on an axis of their own, since no two bundles have one scale."""
+
+    name: str
+    """The value of the column by which bundles are chosen; empty where there is but one."""
+    score_name: str
+    score_words: str | None
+    histogram: Histogram
+    calibrated_on: str | None
+    """How many images the outline is of."""
+
+
+@dataclass(frozen=True)
+class Products:
+    """What is said of each product of a run with a set of bundles."""
+
+    table: Table
+    distributions: tuple[Distribution, ...]
+    undrawn: str | None
+    """Which products have no distribution on the page, and why."""
+
+
+@dataclass(frozen=True)
 class Judgement:
     """What `evaluate` found: sentences, then figures."""
 
@@ -90,11 +113,9 @@ class ReportPage:
     statuses: tuple[Count, ...]
     flagged: Count | None
     score_name: str
-    score_words: str | None
-    histogram: Histogram | None
-    calibrated_on: str | None
-    products: Table | None
-    """What each bundle of a set found."""
+    distributions: tuple[Distribution, ...]
+    """One, or one a product; none when no image has a score."""
+    products: Products | None
     evaluation: Judgement | None
     worst: tuple[Worst, ...]
     colours: str

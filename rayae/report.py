@@ -10,12 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from rayae.histogram import histogram, number
-from rayae.page import Count, Fact, Failure, Judgement, ReportPage, Shown, Table, Worst, render
+from rayae.distributions import distribution
+from rayae.histogram import number
+from rayae.page import Count, Fact, Failure, Judgement, Products, ReportPage, Shown, Table, Worst, render
 from rayae.pictures import INFERNO, brightest, heat, photograph
 from rayae.results import Status
-from rayae.run import Run
-from rayae.score_names import IN_WORDS
 from rayae.statistics import percent
 from rayae.threshold import Threshold
 
@@ -65,14 +64,14 @@ def compose(
     threshold: Threshold | None = None,
     calibration: NDArray[np.float32] | None = None,
     evaluation: Mapping[str, Any] | None = None,
-    products: Table | None = None,
+    products: Products | None = None,
     pictures: Sequence[WorstPicture] = (),
     notes: Sequence[str] = (),
 ) -> ReportPage:
     """Put a run into words and figures; `results` needs `COLUMNS`, and `pictures` come worst first."""
     scale = scale_of(pictures)
     by_status = _by_status(results)
-    scores = results["score"].drop_null().to_numpy().astype(np.float64)
+    drawn = (distribution(results, score_name, threshold, calibration),) if products is None else products.distributions
     return ReportPage(
         name=uri.rstrip("/").rsplit("/", 1)[-1],
         headline=_headline(results),
@@ -82,9 +81,7 @@ def compose(
         statuses=tuple(_count(status, count, results.num_rows) for status, count in by_status.items()),
         flagged=_flagged(results),
         score_name=score_name,
-        score_words=IN_WORDS.get(score_name),
-        histogram=histogram(scores, _finite(calibration), None if threshold is None else threshold.cut),
-        calibrated_on=None if calibration is None or not len(calibration) else f"{len(calibration):,}",
+        distributions=tuple(one for one in drawn if one is not None),
         products=products,
         evaluation=None if evaluation is None else _judged(evaluation),
         worst=cards(pictures, results, scale),
@@ -193,10 +190,6 @@ def _flagged(results: pa.Table) -> Count | None:
     return _count("flagged", pc.sum(results["is_anomaly"]).as_py(), judged) if judged else None
 
 
-def _finite(values: NDArray[np.float32] | None) -> NDArray[np.float64] | None:
-    return None if values is None else values[np.isfinite(values)].astype(np.float64)
-
-
 def _failure(status: str, count: int, results: pa.Table) -> Failure:
     rows = results.filter(pc.equal(results["status"], status)).slice(0, EXAMPLES).to_pylist()
     examples = tuple(Fact(row["uri"], row["error"] or "No reason was recorded.") for row in rows)
@@ -250,7 +243,10 @@ def _judged(evaluation: Mapping[str, Any]) -> Judgement:
 
 
 def _judgement(evaluation: Mapping[str, Any]) -> Judgement:
-    """What `evaluation.json` says, in the shape that `evaluation.Evaluation.to_dict` gives it."""
+    """What `evaluation.json` says, in the shape that `evaluation.Evaluation.to_dict` gives it.
+
+    What cannot be had at all has no table: the words say why.
+    """
     at, floors, primary = evaluation["at_cut"], evaluation["floors"], evaluation["primary"]
     interval = f"{percent(evaluation['confidence'])} interval"
     skill = [(score["name"], score["auroc"], score["average_precision"]) for score in evaluation["skill"]]
@@ -263,14 +259,25 @@ def _judgement(evaluation: Mapping[str, Any]) -> Judgement:
     rates = ("recall", "precision", "false_positive_rate", "f1")
     at_cut = [(name.replace("_", " ").replace("f1", "F1"), at[name]) for name in rates]
     at_cut += [("F1 of flagging everything", floors["f1_flag_everything"])]
-    roles = [(e["role"], f"{e['images']:,}", _error(e["median"]), _error(e["mean"])) for e in evaluation["errors"]]
+    roles = [
+        (e["role"], f"{e['images']:,}", number(e["median"]), number(e["mean"]))
+        for e in evaluation["errors"]
+        if e["images"]
+    ]
+    ranked = (
+        _table("Defects ranked above normal images", f"Score | AUROC, {interval} | Average precision", skill),
+        _table("Floors, which need no trained network", f"Floor | AUROC, {interval} | {primary} above it", held),
+    )
     return Judgement(
         words=tuple(evaluation["words"]),
         tables=(
-            _table("Defects ranked above normal images", f"Score | AUROC, {interval} | Average precision", skill),
-            _table("Floors, which need no trained network", f"Floor | AUROC, {interval} | {primary} above it", held),
-            _table("At the cut", f"Figure | Value, {interval}", at_cut),
-            _table(f"{primary} by role", "Images | Count | Median | Mean", roles),
+            *(ranked if any(score["auroc"]["value"] is not None for score in evaluation["skill"]) else ()),
+            *(
+                [_table("At the cut", f"Figure | Value, {interval}", at_cut)]
+                if at["true_positives"] is not None
+                else []
+            ),
+            *([_table(f"{primary} by role", "Images | Count | Median | Mean", roles)] if roles else []),
         ),
     )
 
@@ -292,24 +299,6 @@ def _judgement_of_products(evaluation: Mapping[str, Any]) -> Judgement:
     )
 
 
-def products_table(run: Run, results: pa.Table) -> Table | None:
-    """What each bundle of a set found in its images; None for a run with one bundle."""
-    assignment = run.assignment
-    if assignment.column is None:
-        return None
-    rows = []
-    for value, places in assignment.parts(results):
-        own = results.take(places)
-        cut = None if value is None else assignment.bundles[value].threshold
-        flagged, scored = pc.sum(own["is_anomaly"], min_count=0).as_py(), own.num_rows - own["score"].null_count
-        name = "without a bundle" if value is None else value
-        share = NOTHING if cut is None or not scored else percent(flagged / scored)
-        cells = (f"{own.num_rows:,}", f"{scored:,}", NOTHING if cut is None else f"{flagged:,}", share)
-        rows.append((name, *cells, NOTHING if cut is None else f"{cut.score} above {np.float32(cut.cut)!s}"))
-    columns = (assignment.column, "Images", "Scored", "Flagged", "Share", "Cut")
-    return Table(f"Each {assignment.column} has its bundle and its cut", columns, tuple(rows))
-
-
 def _table(title: str, columns: str, rows: Iterable[Sequence[Any]]) -> Table:
     words = (tuple(cell if isinstance(cell, str) else _figure(cell) for cell in row) for row in rows)
     return Table(title, tuple(columns.split(" | ")), tuple(words))
@@ -320,7 +309,3 @@ def _figure(figure: Mapping[str, Any], style: str = ".3f") -> str:
         return NOTHING
     value, low, high = (figure[part] for part in ("value", "low", "high"))
     return f"{value:{style}}" if low is None else f"{value:{style}} ({low:{style}} to {high:{style}})"
-
-
-def _error(value: float | None) -> str:
-    return NOTHING if value is None else number(value)

@@ -9,11 +9,12 @@ from rayae import storage
 from rayae.archives import page_of
 from rayae.bundle import Bundle
 from rayae.bundle_set import open_assigned
+from rayae.distributions import products_of
 from rayae.errors import ConfigError, RayaeError
 from rayae.loader import WHERE
 from rayae.pictures import small, small_peaks
 from rayae.reader import Image, Reader
-from rayae.report import COLUMNS, WorstPicture, compose, products_table, render
+from rayae.report import COLUMNS, WorstPicture, compose, render
 from rayae.run import REPORT, Run
 from rayae.settings import ReportSettings
 from rayae.terminal import say, warn
@@ -46,7 +47,7 @@ def report(settings: ReportSettings) -> None:
         threshold=run.threshold,
         calibration=run.calibration,
         evaluation=run.evaluation(),
-        products=products_table(run, results),
+        products=products_of(run, results),
         pictures=shown,
         notes=notes,
     )
