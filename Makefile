@@ -58,7 +58,7 @@ docs/defects.png: $(INSTALLED)
 	$(BIN)/rayae defects images=build/textures out=$@ count=10 preprocess.height=96 preprocess.width=96 seed=1
 
 benchmarks: $(INSTALLED)
-	for one in apart coverage defects floors listing resume scale storm training; do \
+	for one in analysis apart coverage defects floors listing resume scale storm training; do \
 	    $(BIN)/python benchmarks/$$one.py > benchmarks/$$one.new && mv benchmarks/$$one.new benchmarks/$$one.txt; done
 
 format: $(INSTALLED)

@@ -58,6 +58,7 @@ class ByProduct:
         return list(self._words())
 
     def _words(self) -> Iterator[str]:
+        yield from self._readiness()
         areas, mean = self.areas, self.mean_auroc
         if mean is not None:
             worst, best = min(areas, key=areas.__getitem__), max(areas, key=areas.__getitem__)
@@ -85,6 +86,12 @@ class ByProduct:
             yield f"At their cuts {percent(recall.value)} of the defects of all products are flagged."
         if alarms.value is not None:
             yield f"At their cuts {percent(alarms.value)} of the normal images of all products are flagged."
+
+    def _readiness(self) -> Iterator[str]:
+        short = [value for value, found in self.products.items() if not all(gate.passed for gate in found.gates)]
+        ready = len(self.products) - len(short)
+        lacking = f"; look at the gates of {_named(short)}" if short else ""
+        yield f"Ready for production: {ready:,} of {len(self.products):,} products pass all gates{lacking}."
 
     def table(self) -> tuple[str, list[str], list[list[str]]]:
         """Title, columns and rows of text, a row a product."""

@@ -1,58 +1,39 @@
 """Home of the evaluation: results and labels in, figures with their intervals and their floors out."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
+from rayae.breakdowns import NO_CUT, Breakdown, Judged, break_down, no_breakdown
 from rayae.errors import DataError
-from rayae.evidence import AtCut, Example, Examples, Floors, Overlap, Population, RoleErrors, ScoreSkill
+from rayae.evaluated import (
+    NO_DEFECT,
+    NO_IMAGE,
+    NO_NORMAL,
+    NOTHING_MORE,
+    About,
+    Others,
+    Rows,
+    float_column,
+    group_codes,
+    read_rows,
+    without_used_groups,
+)
+from rayae.evidence import AtCut, Decided, Example, Examples, Floors, Overlap, Population, RoleErrors, ScoreSkill
 from rayae.findings import Evaluation
 from rayae.floors import FLOOR_COLUMNS, TRIVIAL, Held, find_floors, without_floors
-from rayae.manifest import is_defect, is_normal
-from rayae.results import Status
+from rayae.gates import Evidence, Gate, judge
+from rayae.manifest import is_defect
+from rayae.operating_points import RATES, RecallAt, Resampling, f1, recalls
 from rayae.score_names import PICTURE_SCORES, UNTRAINED_SCORES
-from rayae.statistics import Bools, Figure, rate, skills
-from rayae.threshold import exceeds
+from rayae.statistics import Bools, Figure, Floats, fewest_clusters, median_interval, rate, skills
 
 COLUMNS = ("uri", "label", "group", "status", *TRIVIAL, "score", "is_anomaly")
 """Columns of the results that an evaluation reads, beside those of the other scores."""
 HIGHEST, LOWEST_DEFECTS, HIGHEST_NORMALS = 10, 5, 5
 ROLES = ("train", "validation", "calibration")
-NO_NORMAL = "No unseen normal image is scored and labelled, so false alarms and ranking cannot be had."
-NO_DEFECT = "No unseen defect is scored and labelled, so recall and ranking cannot be had."
-NO_IMAGE = "No unseen image is scored and labelled, so there is nothing to evaluate."
-NO_CUT = "The bundle has no threshold, so nothing is flagged."
-
-
-@dataclass(frozen=True)
-class Rows:
-    """The result rows as arrays of one length; the figures stand on those that are `normal` or `defect`."""
-
-    uris: pa.ChunkedArray
-    labels: list[str | None]
-    groups: list[str | None]
-    score: NDArray[np.float32]
-    scored: Bools
-    used: Bools
-    near: Bools
-    """Not used, but of a group that was."""
-    roles: NDArray[np.object_]
-    normal: Bools
-    defect: Bools
-
-    @property
-    def evaluated(self) -> Bools:
-        return self.normal | self.defect
-
-    @property
-    def missing_class(self) -> str | None:
-        """Why there are not two classes to compare, or None when there are."""
-        if not self.evaluated.any():
-            return NO_IMAGE
-        return NO_NORMAL if not self.normal.any() else NO_DEFECT if not self.defect.any() else None
 
 
 def evaluate(
@@ -63,6 +44,7 @@ def evaluate(
     cut: float | None,
     roles: Sequence[str | None],
     used_groups: Collection[str] = (),
+    about: About = NOTHING_MORE,
     confidence: float = 0.95,
     resamples: int = 1000,
     seed: int = 0,
@@ -74,64 +56,28 @@ def evaluate(
 
     `roles` says of each row what the bundle used it for (`train`, `validation`, `calibration`), or None.
     `used_groups` are the groups of the images that it used. Raises DataError when a scored row has no finite
-    score.
+    score, and when no image is left because all have chosen the cut of a decision.
     """
-    rows = without_used_groups(read_rows(results, roles), used_groups)
-    population = count_population(rows)
+    rows = without_used_groups(read_rows(results, roles, cut, about), used_groups)
+    how = Resampling(group_codes(rows), confidence, resamples, seed)
     others = [name for name in scores if name != primary and name not in UNTRAINED_SCORES]
-    return Evaluation(
+    found = Evaluation(
         primary=primary,
         confidence=confidence,
-        population=population,
+        population=count_population(rows, about.others),
         skill=rank_scores(results, rows, [primary, *others], confidence, resamples, seed),
-        at_cut=judge_cut(results, rows, cut, confidence),
+        at_cut=judge_cut(results, rows, cut, how, about),
         floors=hold_against_floors(results, rows, primary, confidence, resamples, seed),
         errors=scores_by_role(rows),
-        error_ratio=compare_errors(results, rows, primary),
-        overlap=find_overlap(rows),
-        examples=pick_examples(rows, cut),
+        error_ratio=compare_errors(results, rows, primary, confidence),
+        overlap=find_overlap(rows, confidence),
+        examples=pick_examples(rows),
+        recall_at=find_recalls(rows, how),
+        breakdown=find_breakdown(rows, how),
+        decided=decided(rows, about),
+        gates=(),
     )
-
-
-def read_rows(results: pa.Table, roles: Sequence[str | None]) -> Rows:
-    """The columns of the results as arrays."""
-    if len(roles) != results.num_rows:
-        raise ValueError(f"{len(roles)} roles for {results.num_rows} result rows")
-    score = float_column(results, "score")
-    scored = np.array([status == Status.SCORED for status in results["status"].to_pylist()], dtype=bool)
-    strange = int((scored & ~np.isfinite(score)).sum())
-    if strange:
-        total = int(scored.sum())
-        raise DataError(f"{strange:,} of {total:,} scored images have no finite score; `rayae verify` says more.")
-    labels = results["label"].to_pylist()
-    used = np.array([role is not None for role in roles], dtype=bool)
-    return Rows(
-        uris=results["uri"],
-        labels=labels,
-        groups=results["group"].to_pylist(),
-        score=score,
-        scored=scored,
-        used=used,
-        near=np.zeros(len(used), dtype=bool),
-        roles=np.array(roles, dtype=object),
-        normal=np.array([is_normal(label) for label in labels], dtype=bool) & scored & ~used,
-        defect=np.array([is_defect(label) for label in labels], dtype=bool) & scored & ~used,
-    )
-
-
-def float_column(results: pa.Table, name: str) -> NDArray[np.float32]:
-    """A score column as float32, NaN for null."""
-    return np.asarray(results[name].to_numpy(zero_copy_only=False), dtype=np.float32)
-
-
-def without_used_groups(rows: Rows, used_groups: Collection[str]) -> Rows:
-    """The rows with images near those of the bundle taken out of the figures, where both classes survive it."""
-    known = {*used_groups, *(rows.groups[i] for i in np.flatnonzero(rows.used))} - {None}
-    near = np.array([group in known for group in rows.groups], dtype=bool) & ~rows.used
-    normal, defect = rows.normal & ~near, rows.defect & ~near
-    if normal.any() and defect.any():
-        return replace(rows, near=near, normal=normal, defect=defect)
-    return replace(rows, near=near)
+    return replace(found, gates=gates_of(found, rows, how, about))
 
 
 def _defects_of(rows: Rows, *roles: str) -> int:
@@ -139,17 +85,17 @@ def _defects_of(rows: Rows, *roles: str) -> int:
     return sum(is_defect(rows.labels[i]) for i in np.flatnonzero(np.isin(rows.roles, roles)))
 
 
-def count_population(rows: Rows) -> Population:
+def count_population(rows: Rows, others: Others) -> Population:
     """How many images count, and why the others do not."""
     normal, defect = int(rows.normal.sum()), int(rows.defect.sum())
     labelled = np.array([label is not None for label in rows.labels], dtype=bool)
     codes = group_codes(rows)
     evaluated = rows.evaluated
     return Population(
-        images=len(rows.score),
-        unscored=int((~rows.scored).sum()),
+        images=len(rows.score) + others.images,
+        unscored=int((~rows.scored).sum()) + others.unscored,
         used=int((rows.scored & rows.used).sum()),
-        unlabelled=int((rows.scored & ~rows.used & ~labelled).sum()),
+        unlabelled=int((rows.scored & ~rows.used & ~labelled).sum()) + others.unlabelled,
         of_used_groups=int((rows.scored & rows.near & labelled & ~evaluated).sum()),
         normal=normal,
         defect=defect,
@@ -162,16 +108,6 @@ def count_population(rows: Rows) -> Population:
         defect_share=defect / (normal + defect) if normal + defect else None,
         reason=rows.missing_class,
     )
-
-
-def group_codes(rows: Rows) -> NDArray[np.intp] | None:
-    """A dense number for the group of each evaluated image, its own if it has none; None without groups."""
-    chosen = [rows.groups[i] for i in np.flatnonzero(rows.evaluated)]
-    if all(group is None for group in chosen):
-        return None
-    numbers: dict[str | int, int] = {}
-    keys: list[str | int] = [place if group is None else group for place, group in enumerate(chosen)]
-    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.intp)
 
 
 def rank_scores(
@@ -206,17 +142,15 @@ def why_unranked(results: pa.Table, rows: Rows, name: str, column: str) -> str |
     return None
 
 
-def judge_cut(results: pa.Table, rows: Rows, cut: float | None, confidence: float) -> AtCut:
+def judge_cut(results: pa.Table, rows: Rows, cut: float | None, how: Resampling, about: About) -> AtCut:
     """Counts and rates at the cut."""
-    if cut is None or not rows.evaluated.any():
+    flagged, confidence = rows.flagged, how.confidence
+    if cut is None or flagged is None or not rows.evaluated.any():
         reason = NO_CUT if cut is None else NO_IMAGE
         none = Figure(None, reason=reason)
         return AtCut(cut, None, None, None, None, none, none, none, none, None, reason)
-    flagged = exceeds(rows.score, cut)
     tp, fp = int((flagged & rows.defect).sum()), int((flagged & rows.normal).sum())
     fn, tn = int(rows.defect.sum()) - tp, int(rows.normal.sum()) - fp
-    stated = results["is_anomaly"].to_pylist()
-    differ = sum(bool(flagged[i]) is not stated[i] for i in np.flatnonzero(rows.evaluated))
     return AtCut(
         cut=cut,
         true_positives=tp,
@@ -226,10 +160,16 @@ def judge_cut(results: pa.Table, rows: Rows, cut: float | None, confidence: floa
         precision=rate(tp, tp + fp, confidence, "No image is above the cut, so there is no precision."),
         recall=rate(tp, tp + fn, confidence, NO_DEFECT),
         false_positive_rate=rate(fp, fp + tn, confidence, NO_NORMAL),
-        f1=Figure(2 * tp / (2 * tp + fp + fn)) if tp + fn else Figure(None, reason=NO_DEFECT),
-        flags_that_differ=differ,
+        f1=f1(flagged[rows.evaluated], rows.defect[rows.evaluated], how) if tp + fn else Figure(None, reason=NO_DEFECT),
+        flags_that_differ=None if about.decision is not None else flags_that_differ(results, rows, flagged),
         reason=None,
     )
+
+
+def flags_that_differ(results: pa.Table, rows: Rows, flagged: Bools) -> int:
+    """Evaluated images whose flag in the results is another, or none."""
+    stated = results["is_anomaly"].to_pylist()
+    return sum(bool(flagged[i]) is not stated[i] for i in np.flatnonzero(rows.evaluated))
 
 
 def hold_against_floors(
@@ -263,7 +203,7 @@ def scores_by_role(rows: Rows) -> tuple[RoleErrors, ...]:
     return tuple(found)
 
 
-def compare_errors(results: pa.Table, rows: Rows, primary: str) -> Figure:
+def compare_errors(results: pa.Table, rows: Rows, primary: str, confidence: float) -> Figure:
     """Median error of unseen normal images, or failing these of calibration images, over that of training.
 
     Of the primary score where that is an error of the reconstruction, else of the mean squared error: of a distance, a
@@ -274,34 +214,107 @@ def compare_errors(results: pa.Table, rows: Rows, primary: str) -> Figure:
     if column not in results.column_names:
         return Figure(None, reason=f"No ratio of errors: the results have no column {error}.")
     values = float_column(results, column).astype(np.float64)
-    median = {role: float(np.median(values[chosen])) for role, chosen in members(rows).items() if chosen.any()}
-    held_out = next((role for role in ("unseen normal", "calibration") if role in median), None)
-    if "train" not in median:
+    known = {role: values[chosen] for role, chosen in members(rows).items() if chosen.any()}
+    held_out = next((role for role in ("unseen normal", "calibration") if role in known), None)
+    if "train" not in known:
         return Figure(None, reason="No ratio of errors: no image of this run was trained on.")
     if held_out is None:
         return Figure(None, reason="No ratio of errors: no normal image of this run was kept out of training.")
-    if median["train"] <= 0:
+    if np.median(known["train"]) <= 0:
         return Figure(None, reason="No ratio of errors: the median error of the training images is not above 0.")
-    ratio = median[held_out] / median["train"]
-    return Figure(ratio, method=f"median {error} of {held_out} images over that of the training images")
+    method = f"median {error} of {held_out} images over that of the training images"
+    return ratio_of_medians(known[held_out], known["train"], confidence, method)
 
 
-def find_overlap(rows: Rows) -> Overlap:
-    """Shares of defects not above the highest normal score, and not above what 95 % of normals keep to."""
+def ratio_of_medians(above: Floats, below: Floats, confidence: float, method: str) -> Figure:
+    """The ratio, with an interval from those of the two medians, of which each is allowed half of the error."""
+    value = float(np.median(above) / np.median(below))
+    ends = [median_interval(values, (1 + confidence) / 2) for values in (above, below)]
+    if ends[0] is None or ends[1] is None or ends[1][0] <= 0:
+        return Figure(value, method=method)
+    return Figure(value, ends[0][0] / ends[1][1], ends[0][1] / ends[1][0], method)
+
+
+def find_overlap(rows: Rows, confidence: float) -> Overlap:
+    """Shares of defects not above the highest normal score, and not above what 95 % of normals keep to.
+
+    Their intervals take the normal images as given.
+    """
     if rows.missing_class is not None:
         return Overlap(Figure(None, reason=rows.missing_class), Figure(None, reason=rows.missing_class))
     normal, defect = rows.score[rows.normal], rows.score[rows.defect]
     most = np.quantile(normal, 0.95, method="inverted_cdf")
-    return Overlap(Figure(float(np.mean(defect <= normal.max()))), Figure(float(np.mean(defect <= most))))
+    below = [int((defect <= limit).sum()) for limit in (normal.max(), most)]
+    return Overlap(*(rate(count, len(defect), confidence, NO_DEFECT) for count in below))
 
 
-def pick_examples(rows: Rows, cut: float | None) -> Examples:
+def find_recalls(rows: Rows, how: Resampling) -> tuple[RecallAt, ...]:
+    """Recall at fixed false-positive rates, or why there is none."""
+    if rows.missing_class is not None:
+        return tuple(RecallAt(at, None, Figure(None, reason=rows.missing_class)) for at in RATES)
+    return recalls(rows.score[rows.evaluated], rows.defect[rows.evaluated], how)
+
+
+def find_breakdown(rows: Rows, how: Resampling) -> Breakdown:
+    """The figures by kind of defect and by group."""
+    if rows.missing_class is not None:
+        return no_breakdown(rows.missing_class)
+    chosen = np.flatnonzero(rows.evaluated)
+    judged = Judged(
+        scores=rows.score[chosen],
+        defect=rows.defect[chosen],
+        labels=[str(rows.labels[i]) for i in chosen],
+        groups=[rows.groups[i] for i in chosen],
+        flagged=None if rows.flagged is None else rows.flagged[chosen],
+    )
+    return break_down(judged, how)
+
+
+def decided(rows: Rows, about: About) -> Decided | None:
+    """The decision whose cut is evaluated, if it is one; DataError when nothing is left that did not choose it."""
+    if about.decision is None:
+        return None
+    if about.chosen_on and not rows.evaluated.any():
+        raise DataError(
+            f"all {about.chosen_on:,} labelled images that could measure the decision {about.decision} have chosen its "
+            "cut; decide again with a lower `choose_on=`, or give `labels=` for more images."
+        )
+    return Decided(about.decision, about.chosen_on, about.cuts_of_groups)
+
+
+def gates_of(found: Evaluation, rows: Rows, how: Resampling, about: About) -> tuple[Gate, ...]:
+    """Whether the detector and its cut are ready for production, gate by gate."""
+    chosen, population = rows.defect[rows.evaluated], found.population
+    is_grouped = how.groups is not None and rows.missing_class is None
+    evidence = Evidence(
+        normals=population.normal,
+        defects=population.defect,
+        fewest_groups=fewest_clusters(chosen, how.groups) if is_grouped and how.groups is not None else None,
+        error_ratio=found.error_ratio,
+        overlap=found.overlap.below_95_percent_of_normal,
+        leads={kind: floor.lead for kind, floor in found.floors.best.items()},
+        f1=found.at_cut.f1,
+        f1_of_flagging_everything=found.floors.f1_flag_everything,
+        false_positive_rate=found.at_cut.false_positive_rate,
+        promised=about.promised,
+        has_cut=rows.flagged is not None,
+        leaks={
+            "share a group with images that the bundle was made with": population.from_used_groups,
+            "have the name and the size of images that the bundle was made with": about.copies,
+        },
+        calibrated_on_defects=population.calibrated_on_defects,
+        training=about.training,
+    )
+    return judge(evidence)
+
+
+def pick_examples(rows: Rows) -> Examples:
     """The images that tell most: the highest scores, the lowest of defects, the highest of normal images."""
 
     def top(chosen: Bools, sign: int, count: int) -> tuple[Example, ...]:
         places = np.flatnonzero(chosen)
         order = places[np.argsort(sign * rows.score[places], kind="stable")][:count]
-        return tuple(example(rows, int(place), cut) for place in order)
+        return tuple(example(rows, int(place)) for place in order)
 
     return Examples(
         highest=top(rows.evaluated, -1, HIGHEST),
@@ -310,8 +323,7 @@ def pick_examples(rows: Rows, cut: float | None) -> Examples:
     )
 
 
-def example(rows: Rows, place: int, cut: float | None) -> Example:
+def example(rows: Rows, place: int) -> Example:
     """One row of a table of images: image, score, flagged."""
-    score = rows.score[place]
-    flagged = None if cut is None else bool(exceeds(rows.score[place : place + 1], cut)[0])
-    return Example(rows.uris[place].as_py(), rows.labels[place], float(score), flagged)
+    flagged = None if rows.flagged is None else bool(rows.flagged[place])
+    return Example(rows.uris[place].as_py(), rows.labels[place], float(rows.score[place]), flagged)

@@ -141,3 +141,14 @@ class Examples:
     highest: tuple[Example, ...]
     lowest_defects: tuple[Example, ...]
     highest_normals: tuple[Example, ...]
+
+
+@dataclass(frozen=True)
+class Decided:
+    """The decision of `rayae flag` whose cut is evaluated in place of the run's own."""
+
+    id: str
+    chose: int
+    """Labelled images that chose its cut: they stay out of all figures."""
+    cuts_of_groups: int
+    """Groups that have a cut of their own."""

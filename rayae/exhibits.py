@@ -16,12 +16,62 @@ def tables(e: Evaluation) -> list[Table]:
     """
     is_ranked = any(one.auroc.value is not None for one in e.skill)
     return [
+        _gate_table(e),
         _population_table(e.population),
-        *([_skill_table(e), _floor_table(e)] if is_ranked else []),
+        *([_skill_table(e)] if is_ranked else []),
+        *_recall_tables(e),
+        *([_floor_table(e)] if is_ranked else []),
         *([_cut_table(e)] if e.at_cut.true_positives is not None else []),
+        *_kind_tables(e),
+        *_group_tables(e),
         *_role_tables(e),
         *(_example_table(title, examples) for title, examples in _titled(e.examples) if examples),
     ]
+
+
+def _gate_table(e: Evaluation) -> Table:
+    answer = {True: "yes", False: "no", None: "-"}
+    rows = [[gate.name, number(gate.figure), number(gate.limit), answer[gate.passed]] for gate in e.gates]
+    return "Gates of production", ["gate", "figure", "limit", "passed"], rows
+
+
+def _recall_tables(e: Evaluation) -> list[Table]:
+    rows = [
+        [percent(point.false_positive_rate), number(point.cut), number(point.recall.value), span(point.recall)]
+        for point in e.recall_at
+        if point.recall.value is not None
+    ]
+    columns = ["false-positive rate at most", "cut", "recall", f"{percent(e.confidence)} interval"]
+    return [("Recall at fixed false-positive rates", columns, rows)] if rows else []
+
+
+def _kind_tables(e: Evaluation) -> list[Table]:
+    interval = f"{percent(e.confidence)} interval"
+    rows = [
+        [k.label, f"{k.images:,}", number(k.auroc.value), span(k.auroc), number(k.recall.value), span(k.recall)]
+        for k in e.breakdown.kinds
+    ]
+    columns = ["kind of defect", "images", "AUROC", interval, "recall at the cut", interval]
+    return [("By kind of defect", columns, rows)] if rows else []
+
+
+def _group_tables(e: Evaluation) -> list[Table]:
+    interval = f"{percent(e.confidence)} interval"
+    rows = [
+        [
+            one.group,
+            f"{one.normal:,}",
+            f"{one.defect:,}",
+            number(one.false_positive_rate.value),
+            span(one.false_positive_rate),
+            number(one.recall.value),
+            span(one.recall),
+        ]
+        for one in e.breakdown.groups
+    ]
+    more = f", the {len(rows):,} with the most images" if e.breakdown.other_groups else ""
+    columns = ["group", "normal", "defects", "false-positive rate", interval, "recall", interval]
+    return [(f"By group{more}", columns, rows)] if rows else []
 
 
 def _population_table(p: Population) -> Table:

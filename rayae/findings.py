@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any
 
-from rayae.evidence import AtCut, Examples, Floor, Floors, Overlap, Population, RoleErrors, ScoreSkill
+from rayae.breakdowns import Breakdown
+from rayae.evidence import AtCut, Decided, Examples, Floor, Floors, Overlap, Population, RoleErrors, ScoreSkill
+from rayae.gates import GENERALISES, MEMORISED, Gate, paragraph
+from rayae.operating_points import RecallAt
 from rayae.score_names import IN_WORDS, UNTRAINED_SCORES
 from rayae.statistics import FEW_CLUSTERS, Figure, percent
 
 FEW_IMAGES = 20
-GENERALISES, MEMORISED = 1.25, 2.0
-"""Ratios of held-out to training error, by convention: it generalises up to one, memorised from the other."""
 
 
 @dataclass(frozen=True)
@@ -29,17 +30,27 @@ class Evaluation:
     """Median reconstruction error of held-out normal images over that of the training images."""
     overlap: Overlap
     examples: Examples
+    recall_at: tuple[RecallAt, ...]
+    """At fixed false-positive rates."""
+    breakdown: Breakdown
+    decided: Decided | None
+    gates: tuple[Gate, ...]
+    """What has to hold in production."""
 
     @property
     def words(self) -> list[str]:
         """What the figures mean for somebody who must decide, a sentence or two each."""
         groups = (
+            [paragraph(self.gates)],
             _population_words(self.population),
+            _decision_words(self.decided),
             _skill_words(self),
+            _recall_words(self),
             _floor_words(self),
             _cut_words(self),
+            self.breakdown.words,
             _error_words(self),
-            _overlap_words(self.overlap),
+            _overlap_words(self.overlap, self.breakdown.gap),
             _group_words(self.population),
             _reasons(self),
         )
@@ -76,6 +87,26 @@ def _population_words(p: Population) -> Iterator[str]:
             f"{p.calibrated_on_defects:,} of the images that the cut was calibrated on are labelled as defects: "
             f"they count as normal there, so the cut is too high."
         )
+
+
+def _decision_words(decided: Decided | None) -> Iterator[str]:
+    if decided is None:
+        return
+    chose = (
+        f"the {decided.chose:,} labelled images that chose it are left out" if decided.chose else "no label chose it"
+    )
+    yield f"The cut is that of the decision {decided.id}; {chose}."
+    if decided.cuts_of_groups:
+        yield f"{decided.cuts_of_groups:,} group(s) have a cut of their own, which is asked of their images."
+
+
+def _recall_words(e: Evaluation) -> Iterator[str]:
+    for point in e.recall_at:
+        if point.recall.value is not None:
+            yield (
+                f"With {percent(point.false_positive_rate)} of the normal images flagged or less, "
+                f"{share(point.recall, e.confidence)} of the defects could be found, by a cut chosen on these images."
+            )
 
 
 def _skill_words(e: Evaluation) -> Iterator[str]:
@@ -157,7 +188,8 @@ def _error_words(e: Evaluation) -> Iterator[str]:
     ratio = e.error_ratio
     if ratio.value is None:
         return
-    yield f"The {ratio.method} is {ratio.value:.3g}."
+    span = "" if ratio.low is None else f", {percent(e.confidence)} interval {ratio.low:.3g} to {ratio.high:.3g}"
+    yield f"The {ratio.method} is {ratio.value:.3g}{span}."
     if ratio.value >= MEMORISED:
         yield "No, it does not generalise: it memorised its images, or the new ones were taken otherwise."
     elif ratio.value > GENERALISES:
@@ -168,12 +200,12 @@ def _error_words(e: Evaluation) -> Iterator[str]:
         yield "New normal images are easier than the training images: look whether the two are of one kind."
 
 
-def _overlap_words(o: Overlap) -> Iterator[str]:
+def _overlap_words(o: Overlap, gap: Figure) -> Iterator[str]:
     highest, most = o.below_highest_normal.value, o.below_95_percent_of_normal.value
-    if highest is None or most is None:
+    if highest is None or most is None or gap.value is None:
         return
     if highest == 0:
-        yield "Every defect here scores higher than every normal image."
+        yield f"Every defect here scores higher than every normal image, the lowest by {gap.value:.3g}."
         return
     yield (
         f"{percent(highest)} of the defects score no higher than the highest normal image, so only a cut "

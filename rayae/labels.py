@@ -48,10 +48,19 @@ def stream_labelled(images: str | Sequence[str], labels: str | None, asked: Sele
 
 def attach_labels(table: pa.Table, labels: str, images: str | Sequence[str]) -> tuple[pa.Table, list[str]]:
     """The table with the columns of `labels=` on its images, and what a person should know; raises as a stream does."""
-    labelling = _labelling(labels, images)
-    labelling.look([table.select(["uri"])])
+    labelling = labelling_for([table.select(["uri"])], labels, images)
     labelled = labelling.label(table)
     return labelled, labelling.notes()
+
+
+def labelling_for(tables: Iterable[pa.Table], labels: str, images: str | Sequence[str]) -> "Labelling":
+    """What puts the columns of `labels=` onto tables; those given here have their URIs, in the order of the labelling.
+
+    Raises as a stream does.
+    """
+    labelling = _labelling(labels, images)
+    labelling.look(tables)
+    return labelling
 
 
 def _labelling(labels: str, images: str | Sequence[str]) -> "Labelling":

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaincinv, expit, logit, ndtri
+from scipy.special import bdtrik, betaincinv, expit, logit, ndtri
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -60,6 +60,20 @@ def rate(hits: int, trials: int, confidence: float, without: str) -> Figure:
         return Figure(None, reason=without)
     low, high = clopper_pearson(hits, trials, confidence)
     return Figure(hits / trials, low, high, method="Clopper-Pearson, images counted as independent")
+
+
+def median_interval(values: NDArray[np.floating], confidence: float) -> tuple[float, float] | None:
+    """Two of the values between which the median of what they are drawn from lies, at least with that confidence.
+
+    By the binomial law of how many lie below it (Conover 1999, 3.2), whatever the distribution; None where they are
+    too few.
+    """
+    tail = (1 - confidence) / 2
+    if len(values) == 0 or 0.5 ** len(values) > tail:
+        return None
+    place = int(bdtrik(tail, len(values), 0.5))
+    ordered = np.sort(values)
+    return float(ordered[place]), float(ordered[len(values) - 1 - place])
 
 
 def midranks(values: NDArray[np.floating]) -> Floats:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rayae.findings import GENERALISES, MEMORISED
+from rayae.gates import GENERALISES, MEMORISED
 from rayae.statistics import percent
 
 LEAST_VARIANCE_KEPT = 0.05

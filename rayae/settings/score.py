@@ -57,6 +57,8 @@ class CompactSettings(RunVerbSettings):
 class EvaluateSettings(RunVerbSettings):
     labels: str | None = None
     """Labels for a run whose manifest had none: a CSV with `path`, `label` and, if known, `group`; or `folder`."""
+    decision: str | None = None
+    """Decision of `rayae flag` whose cut is evaluated; default: the cut that the run was planned with."""
     confidence: OpenFraction = 0.95
     """Confidence of the intervals."""
     resamples: Annotated[int, Field(ge=100)] = 1000

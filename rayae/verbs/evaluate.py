@@ -1,66 +1,81 @@
-"""ANALYSE: a finished run and its labels in; figures on the terminal and `evaluation.json` in the run out."""
+"""ANALYSE: a finished run and its labels in; figures on the terminal and `evaluation.json` out."""
 
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from rayae import evaluation, storage
+from rayae import decisions, evaluation, storage
 from rayae.assignment import Assigned
 from rayae.bundle import Bundle
 from rayae.by_product import ByProduct
+from rayae.decisions import Decision
 from rayae.errors import DataError, RunError
 from rayae.exhibits import tables
 from rayae.findings import Evaluation
-from rayae.labels import attach_labels
 from rayae.manifest import is_normal
 from rayae.redaction import kept
 from rayae.run import EVALUATION, Run
 from rayae.settings import EvaluateSettings
 from rayae.terminal import say, show_table, warn
-from rayae.verbs.evaluate_products import columns_of, evaluate_each
+from rayae.verbs.evaluate_products import evaluate_each
+from rayae.verbs.evaluate_rows import Gathered, Gathering, rows_of
+from rayae.verbs.flag_bundle import bundle_of
 
 MANY_IMAGES = 20_000
 """Above it the intervals take so long that a word is due: for 100,000 images with 22 scores and floors two minutes."""
 
 
 def evaluate(settings: EvaluateSettings) -> None:
-    """Hold the scores and flags of a run against its labels, on images that its bundle was not made with."""
+    """Hold the scores and flags of a run against its labels, on images that its bundle was not made with.
+
+    With `decision=` the flags are those of that decision, and labelled images that chose its cut are left out.
+    """
     run = Run.open(settings.run)
     if run.success() is None or run.chunks_left():
         raise RunError(f"{run.uri} is not finished; `rayae score {run.uri}` scores the rest of it.")
-    results = read_results(run, settings.labels)
-    if results.num_rows > MANY_IMAGES:
-        say(f"drawing {settings.resamples:,} resamples of up to {results.num_rows:,} images for the intervals")
-    evaluate_one = partial(_evaluated, settings)
+    decision = None if settings.decision is None else decisions.named(run, settings.decision)
+    rows = labelled(run, rows_of(run, settings.labels, decision))
+    evaluate_one = partial(_evaluated, settings, decision)
     if run.assignment.column is not None:
-        _tell_of_products(run, evaluate_each(run, results, settings.confidence, evaluate_one), settings)
+        _tell_of_products(run, evaluate_each(run, rows, settings.confidence, evaluate_one), settings)
         return
+    gathering = Gathering(bundle_of(run))
+    for table in rows:
+        gathering.add(table)
     (assigned,) = run.assignment.bundles.values()
-    found = evaluate_one(opened_for(run, results), assigned, results)
-    _write(run, found.to_dict(), settings)
-    for title, columns, rows in tables(found):
-        show_table(title, columns, rows)
+    found = evaluate_one(gathering.bundle, assigned, gathering.gathered())
+    uri = _write(run, found.to_dict(), settings, decision)
+    for title, columns, lines in tables(found):
+        show_table(title, columns, lines)
     for sentence in found.words:
         say(sentence)
-    say(f"evaluation: {storage.join(run.uri, EVALUATION)}")
+    say(f"evaluation: {uri}")
 
 
-def _evaluated(settings: EvaluateSettings, bundle: Bundle, assigned: Assigned, results: pa.Table) -> Evaluation:
-    """The result rows of one bundle, held against its cut as the run was planned with it."""
-    used = used_images(bundle)
-    roles = dict(zip(used["uri"].to_pylist(), used["split"].to_pylist(), strict=True))
-    warn_of_copies(results, used)
+def _evaluated(
+    settings: EvaluateSettings, decision: Decision | None, bundle: Bundle, assigned: Assigned, rows: Gathered
+) -> Evaluation:
+    """The result rows of one bundle, held against its cut as the run was planned with it, or that of a decision."""
+    threshold = assigned.threshold if decision is None else decision.threshold
+    about = rows.about(threshold, decision, bundle)
+    if about.copies:
+        warn(
+            f"{about.copies:,} images have the name and the size of images that the bundle was made with, at "
+            f"another address; if they are the same, the figures are too good."
+        )
+    if rows.results.num_rows > MANY_IMAGES:
+        say(f"drawing {settings.resamples:,} resamples of up to {rows.results.num_rows:,} images for the intervals")
     return evaluation.evaluate(
-        results,
+        rows.results,
         primary=assigned.primary_score,
         scores=assigned.scores,
-        cut=None if assigned.threshold is None else assigned.threshold.cut,
-        roles=[roles.get(uri) for uri in results["uri"].to_pylist()],
-        used_groups=set(used["group"].drop_null().to_pylist()),
+        cut=None if threshold is None else threshold.cut,
+        roles=rows.roles,
+        used_groups=set(rows.used["group"].drop_null().to_pylist()),
+        about=about,
         confidence=settings.confidence,
         resamples=settings.resamples,
         seed=settings.seed,
@@ -68,80 +83,36 @@ def _evaluated(settings: EvaluateSettings, bundle: Bundle, assigned: Assigned, r
 
 
 def _tell_of_products(run: Run, found: ByProduct, settings: EvaluateSettings) -> None:
-    _write(run, found.to_dict(), settings)
+    uri = _write(run, found.to_dict(), settings, None)
     show_table(*found.table())
     for sentence in found.words:
         say(sentence)
-    say(f"evaluation: {storage.join(run.uri, EVALUATION)}, with all figures of each `{found.column}`")
+    say(f"evaluation: {uri}, with all figures of each `{found.column}`")
 
 
-def _write(run: Run, figures: Mapping[str, Any], settings: EvaluateSettings) -> None:
-    assignment = run.assignment
-    about = {"run": run.uri, "bundle_id": assignment.bundle_id, "threshold_id": assignment.threshold_id}
+def _write(run: Run, figures: Mapping[str, Any], settings: EvaluateSettings, decision: Decision | None) -> str:
+    """Write the figures into the run, or beside the decision that they judge; the URI."""
+    cut = run.assignment.threshold_id if decision is None else decision.threshold.id
+    about = {"run": run.uri, "bundle_id": run.assignment.bundle_id, "threshold_id": cut}
     whole = {**about, "settings": kept(settings.model_dump(mode="json")), **figures}
-    storage.write_json(storage.join(run.uri, EVALUATION), whole)
+    uri = storage.join(run.uri, EVALUATION) if decision is None else decisions.place(run, decision.id, EVALUATION)
+    storage.write_json(uri, whole)
+    return uri
 
 
-def opened_for(run: Run, results: pa.Table) -> Bundle:
-    """The bundle of a run that has but one; RunError when it is not the one that the rows were scored with."""
-    bundle = Bundle.open(run.bundle_uri)
-    others = set(results["bundle_id"].unique().to_pylist()) - {bundle.bundle_id}
-    if others:
-        raise RunError(
-            f"{run.uri} was scored with the bundle {sorted(others)[0]}, but {bundle.uri} is now "
-            f"{bundle.bundle_id}; put the former back, or score again into a new directory."
-        )
-    return bundle
-
-
-def read_results(run: Run, labels: str | None) -> pa.Table:
-    """The columns that an evaluation needs, with labels; refuses a run without any."""
-    results = run.results([*evaluation.COLUMNS, *columns_of(run), *run.record["scores"], "bundle_id"])
-    if labels is not None:
-        results, notes = attach_labels(results, labels, run.record["images"])
-        for note in notes:
-            say(note)
-    if results["label"].null_count == results.num_rows:
+def labelled(run: Run, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The same tables; at their end DataError when no image has a label, a warning when none of these means normal."""
+    found = set[str]()
+    for table in tables:
+        found |= set(pc.unique(table["label"]).drop_null().to_pylist())
+        yield table
+    if not found:
         raise DataError(
             f"{run.uri} has no labels; give labels=, a CSV with `path` and `label`, or `folder` for the "
             f"names of the folders."
         )
-    found = results["label"].unique().drop_null().to_pylist()
     if not any(is_normal(label) for label in found):
         warn(
             f"none of the labels ({', '.join(sorted(found)[:5])}) means normal, as `good` and `normal` do, so every "
             "labelled image counts as a defect."
         )
-    return results
-
-
-def used_images(bundle: Bundle) -> pa.Table:
-    """The images that the bundle was made with: uri, size_bytes or null, group, split; calibration first."""
-    columns = ["uri", "size_bytes", "group", "split"]
-    used = bundle.training_images().select(columns)
-    calibration = bundle.calibration_table()
-    if calibration is None:
-        return used
-    count = calibration.num_rows
-    split = np.where(calibration["chose_score"].to_numpy(), "choice", "calibration").astype(object)
-    own = {"size_bytes": pa.nulls(count, pa.int64()), "split": pa.array(split, pa.string())}
-    calibrated = pa.table({name: own[name] if name in own else calibration[name] for name in columns})
-    return pa.concat_tables([calibrated.cast(used.schema), used])
-
-
-def warn_of_copies(results: pa.Table, used: pa.Table) -> None:
-    """Warn when images that count as never seen have the name and size of images the bundle was made with."""
-    known = Counter(zip(names(used), used["size_bytes"].to_pylist(), strict=True))
-    seen = set(used["uri"].to_pylist())
-    unseen = zip(results["uri"].to_pylist(), names(results), results["size_bytes"].to_pylist(), strict=True)
-    copies = sum(uri not in seen and size is not None and (name, size) in known for uri, name, size in unseen)
-    if copies:
-        warn(
-            f"{copies:,} images have the name and the size of images that the bundle was made with, at "
-            f"another address; if they are the same, the figures are too good."
-        )
-
-
-def names(images: pa.Table) -> list[str]:
-    """The last part of each URI."""
-    return [uri.rsplit("/", 1)[-1] for uri in images["uri"].to_pylist()]

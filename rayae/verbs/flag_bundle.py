@@ -12,7 +12,7 @@ from rayae.errors import ConfigError, RayaeError, RunError
 from rayae.run import Run
 from rayae.terminal import warn
 from rayae.threshold import Scores
-from rayae.verbs.evaluate import used_images
+from rayae.verbs.evaluate_rows import used_images
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,14 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from rayae import decisions
+from rayae import decisions, storage
 from rayae.cli import main
 from rayae.database import opened
 from rayae.decisions import all_of, read_flags
 from rayae.run import Run
 from tests.s3.conftest import Bucket
 from tests.unit.small_runs import finish, plan
+from tests.unit.test_verb_flag_rules import with_bundle
 
 WORDS = ["rule=fixed", "cut=0.13", "borderline=2"]
 
@@ -36,6 +37,20 @@ def test_its_flags_are_those_of_the_same_run_on_disk(bucket: Bucket, local: Run)
     names = {key.rpartition("/")[2] for key in bucket.names() if f"/{one.id}/" in key}
     others = {"changes-run.parquet", "borderline-2.html", "curve.csv"}
     assert names == {"threshold.json", "flags-000000.parquet", *others}
+
+
+def test_its_cut_is_evaluated_as_on_disk_and_the_figures_stand_beside_it(bucket: Bucket, tmp_path: Path) -> None:
+    local = with_bundle(finish(plan(tmp_path / "run", rows=60)), tmp_path / "bundle")
+    remote = Run.open(bucket.put_folder(Path(local.uri), "the run"))
+    found = []
+    for run in (local, remote):
+        assert main(["flag", run.uri, *WORDS]) == 0
+        (decision,) = all_of(run)
+        assert main(["evaluate", run.uri, f"decision={decision.id}", "resamples=100"]) == 0
+        found.append(storage.read_json(decisions.place(run, decision.id, "evaluation.json")))
+        assert run.evaluation() is None
+    same = [{key: value for key, value in one.items() if key not in ("run", "settings")} for one in found]
+    assert same[0] == same[1]
 
 
 def test_one_without_its_record_is_made_anew(bucket: Bucket, local: Run) -> None:

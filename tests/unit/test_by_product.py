@@ -9,6 +9,8 @@ from scipy.stats import binomtest
 
 from rayae import evaluation
 from rayae.by_product import ByProduct
+from rayae.evaluated import NOTHING_MORE, About
+from rayae.gates import Training
 from rayae.results import PIXEL_STATISTICS
 from rayae.score_names import UNTRAINED_SCORES
 
@@ -18,7 +20,7 @@ BOLT = ([100, 300], [200, 400], 250)
 """On another scale: AUROC 3 / 4."""
 
 
-def evaluated(normal, defects, cut, beside=None):
+def evaluated(normal, defects, cut, beside=None, about=NOTHING_MORE):
     scores = np.array([*normal, *defects], np.float32)
     count = len(scores)
     columns = {
@@ -33,7 +35,8 @@ def evaluated(normal, defects, cut, beside=None):
         "is_anomaly": pa.nulls(count, pa.bool_()) if cut is None else scores > cut,
     }
     roles = [None] * count
-    return evaluation.evaluate(pa.table(columns), primary="mse", scores=["mse"], cut=cut, roles=roles, resamples=100)
+    given = {"primary": "mse", "scores": ["mse"], "cut": cut, "roles": roles, "about": about}
+    return evaluation.evaluate(pa.table(columns), **given, resamples=100)
 
 
 @pytest.fixture
@@ -80,18 +83,31 @@ def test_without_any_auroc_there_is_no_mean():
     assert found.mean_auroc is None
     assert found.at_cuts["recall"].value is None
     reason = "No unseen defect is scored and labelled, so recall and ranking cannot be had."
-    assert found.words == ["1 product(s) have no AUROC: gear.", reason]
+    assert found.words[1:] == ["1 product(s) have no AUROC: gear.", reason]
 
 
 def test_the_words_say_the_mean_the_worst_and_the_best(both):
-    assert both.words[0].startswith("Over 2 products the mean AUROC is 0.792, from 0.750 (bolt) to 0.833 (nut).")
-    assert both.words[1].startswith("The best floor of each, which needs no trained network, has a mean AUROC of ")
-    assert both.words[2:] == [
+    assert both.words[0] == ("Ready for production: 0 of 2 products pass all gates; look at the gates of bolt, nut.")
+    assert both.words[1].startswith("Over 2 products the mean AUROC is 0.792, from 0.750 (bolt) to 0.833 (nut).")
+    assert both.words[2].startswith("The best floor of each, which needs no trained network, has a mean AUROC of ")
+    assert both.words[3:] == [
         "Of 2 products 2 have not been shown to beat each of their floors: bolt, nut. Look whether their detectors are "
         "worth their training.",
         "At their cuts 60 % of the defects of all products are flagged.",
         "At their cuts 33.3 % of the normal images of all products are flagged.",
     ]
+
+
+def test_a_product_that_passes_all_gates_is_ready():
+    """The score of the pixels is level, so that the score beats it; the cut promises 5 % and flags none."""
+    generator = np.random.default_rng(0)
+    normal, defects = generator.uniform(0, 1, 60), [0.9, *generator.uniform(2, 3, 40)]
+    level = dict.fromkeys(PIXEL_STATISTICS, generator.normal(size=101).astype(np.float32))
+    one = evaluated(normal, defects, 1.5, level, About(promised=0.05, training=Training(1.0)))
+    assert {gate.name: gate.passed for gate in one.gates if not gate.passed} == {}
+    assert ByProduct("product", 0.95, {"nut": one}).words[0] == (
+        "Ready for production: 1 of 1 products pass all gates."
+    )
 
 
 def test_the_table_has_a_row_a_product(both):

@@ -7,9 +7,13 @@ import re
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import quantile_test
 from sklearn.metrics import average_precision_score, f1_score, precision_score, recall_score, roc_auc_score
 
 from rayae.errors import DataError
+from rayae.evaluated import About
 from rayae.evaluation import COLUMNS, evaluate
 from rayae.exhibits import tables
 from rayae.floors import FLOOR_COLUMNS
@@ -326,6 +330,17 @@ def test_the_ratio_of_errors_says_whether_it_generalises(train, held_out, words)
     assert sum(words in sentence for sentence in evaluation.words) == 1
 
 
+def test_the_ratio_of_errors_has_an_interval_from_those_of_both_medians():
+    generator = np.random.default_rng(0)
+    train, held_out = generator.lognormal(0, 0.3, 200), generator.lognormal(0.5, 0.3, 100)
+    results = table([*train.tolist(), *held_out.tolist()], ["good"] * 300)
+    ratio = judge(results, roles=["train"] * 200 + [None] * 100).error_ratio
+    ends = [quantile_test(values.astype(np.float32), p=0.5).confidence_interval(0.975) for values in (held_out, train)]
+    assert ratio.low == pytest.approx(ends[0].low / ends[1].high)
+    assert ratio.high == pytest.approx(ends[0].high / ends[1].low)
+    assert ratio.low < np.exp(0.5) < ratio.high
+
+
 def test_without_unseen_normal_images_the_ratio_takes_those_of_calibration():
     ratio = judge(table([1.0, 3.0], ["good"] * 2), roles=["train", "calibration"]).error_ratio
     assert ratio.value == 3.0
@@ -359,9 +374,51 @@ def test_a_ratio_that_cannot_be_had_has_its_reason(scores, roles, reason):
 
 def test_overlap_is_the_share_of_defects_among_the_normal_scores():
     normals, defects = list(range(1, 41)), [5, 38.5, 39.5, 100]
-    overlap = judge(table([*normals, *defects], ["good"] * 40 + ["crack"] * 4)).overlap
+    evaluation = judge(table([*normals, *defects], ["good"] * 40 + ["crack"] * 4))
+    overlap = evaluation.overlap
     assert overlap.below_highest_normal.value == 0.75
     assert overlap.below_95_percent_of_normal.value == 0.25
+    assert (overlap.below_highest_normal.low, overlap.below_highest_normal.high) == clopper_pearson(3, 4, 0.95)
+    assert evaluation.breakdown.gap.value == -35.0
+
+
+def test_classes_that_are_parted_are_said_to_be_with_the_gap_between_them():
+    evaluation = judge(table([1.0, 2.0, 5.0, 6.0], ["good", "good", "crack", "crack"]))
+    assert "Every defect here scores higher than every normal image, the lowest by 3." in evaluation.words
+
+
+def test_recall_at_fixed_rates_is_told_or_why_it_cannot_be():
+    evaluation = judge(archive(count=240)[0])
+    points = {point.false_positive_rate: point for point in evaluation.recall_at}
+    assert list(points) == [0.001, 0.01, 0.05]
+    assert points[0.001].recall.reason in evaluation.words
+    told = [words for words in evaluation.words if words.startswith("With 5 % of the normal images flagged or less, ")]
+    assert len(told) == 1
+    assert told[0].endswith(" of the defects could be found, by a cut chosen on these images.")
+    names = [title for title, _, _ in tables(evaluation)]
+    assert "Recall at fixed false-positive rates" in names
+
+
+def test_kinds_and_groups_have_tables_of_their_own():
+    labels = ["good"] * 30 + ["crack"] * 5 + ["stain"] * 5
+    groups = [f"line-{number % 3}" for number in range(40)]
+    evaluation = judge(table(np.arange(40.0).tolist(), labels, groups=groups, cut=32.0), cut=32.0)
+    found = {title: [row[0] for row in rows] for title, _, rows in tables(evaluation)}
+    assert found["By kind of defect"] == ["crack", "stain"]
+    assert found["By group"] == ["line-0", "line-1", "line-2"]
+    assert found["Gates of production"] == [gate.name for gate in evaluation.gates]
+
+
+def test_the_f1_at_the_cut_has_an_interval():
+    f1 = judge(archive()[0], cut=2.0).at_cut.f1
+    assert f1.low < f1.value < f1.high
+
+
+def test_the_verdict_comes_first_and_names_copies_of_training_images():
+    evaluation = judge(archive()[0], cut=2.0, about=About(copies=3))
+    assert evaluation.words[0].startswith("Ready for production: no, ")
+    told = "Of the labelled images 3 have the name and the size of images that the bundle was made with, and none may."
+    assert told in evaluation.words[0]
 
 
 def test_with_groups_the_intervals_come_from_groups():
@@ -467,6 +524,30 @@ def test_json_has_no_nan_and_nothing_is_missing_without_a_reason(count, cut):
         assert error.median is not None or error.reason
 
 
+ROWS = st.lists(
+    st.tuples(
+        st.integers(0, 4),
+        st.sampled_from(["good", "crack", "stain", None]),
+        st.sampled_from(["a", "b", None]),
+        st.sampled_from([SCORED, SCORED, "missing"]),
+        st.sampled_from([None, None, "train", "calibration"]),
+    ),
+    max_size=25,
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(ROWS, st.sampled_from([None, 1.0, 4.0]))
+def test_ties_single_classes_few_images_and_failures_have_figures_or_reasons(rows, cut):
+    scores, labels, groups, status, roles = (list(column) for column in zip(*rows, strict=True)) if rows else [[]] * 5
+    evaluation = judge(table(scores, labels, groups=groups, status=status, cut=cut), roles=roles, cut=cut)
+    json.dumps(evaluation.to_dict(), allow_nan=False)
+    assert all(found.value is not None or found.reason for found in figures(evaluation))
+    assert evaluation.words[0].startswith("Ready for production: ")
+    assert len(evaluation.gates) == 6
+    assert not all(gate.passed for gate in evaluation.gates)
+
+
 @pytest.mark.parametrize("labels", [["good", "crack"] * 20, ["good"] * 40, [None] * 40])
 def test_accuracy_is_never_named(labels):
     evaluation = judge(table(np.arange(40.0).tolist(), labels, cut=20.0), cut=20.0)
@@ -510,7 +591,7 @@ def test_the_tables_are_text_of_one_width():
 )
 def test_without_one_of_the_classes_a_sentence_stands_for_the_ranking_and_no_table_of_dashes(label, sentence):
     evaluation = judge(table([1.0, 2.0, 3.0], [label] * 3), roles=["calibration", None, None], cut=1.5)
-    assert [title for title, _, _ in tables(evaluation)][:3] == ["Images", "At the cut 1.5", "mse by role"]
+    assert [title for title, _, _ in tables(evaluation)][1:4] == ["Images", "At the cut 1.5", "mse by role"]
     assert sentence in evaluation.words
 
 

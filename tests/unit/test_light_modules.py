@@ -2,12 +2,13 @@ import subprocess
 import sys
 
 LIGHT = """
-    answers archives assignment batches borderline bundle bundle_set by_product calibrations changes cli compaction
-    comparison complaints completeness config cuts database decisions discoveries disk distributions duplicates
-    epochs errors evaluation evidence exhibits expansion filelist findings flags flatness folders formats histogram
-    history keyspace labels lease listing loader manifest memory page pictures prefixes preprocess reader records
-    region report result_files results run selection settings solar_cells sources splits statistics storage survey
-    tables terminal threshold trust verbs.decisions verbs.flag verdicts verification
+    answers archives assignment batches borderline breakdowns bundle bundle_set by_product calibrations changes cli
+    compaction comparison complaints completeness config cuts database decisions discoveries disk distributions
+    duplicates epochs errors evaluated evaluation evidence exhibits expansion filelist findings flags flatness
+    folders formats gates histogram history keyspace labels lease listing loader manifest memory operating_points
+    page pictures prefixes preprocess reader records region report result_files results run selection settings
+    solar_cells sources splits statistics storage survey tables terminal threshold trust verbs.decisions
+    verbs.evaluate verbs.flag verdicts verification
 """.split()
 WITHOUT_RAY = ["scorer", "scoring", "training", "history", "verbs.train", "verbs.score", "verbs.calibrate"]
 

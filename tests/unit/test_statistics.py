@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest, rankdata
+from scipy.stats import binomtest, quantile_test, rankdata
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from rayae.statistics import (
@@ -15,6 +15,7 @@ from rayae.statistics import (
     delong,
     delong_interval,
     interval,
+    median_interval,
     midranks,
     percent,
     rate,
@@ -252,3 +253,19 @@ def test_only_one_is_100_percent_and_only_zero_is_0_percent(value):
 )
 def test_percent_has_three_digits(value, text):
     assert percent(value) == text
+
+
+@pytest.mark.parametrize("confidence", [0.9, 0.95, 0.99])
+@pytest.mark.parametrize("count", [*range(1, 40), 100, 1001, 20_000])
+def test_the_interval_of_a_median_is_that_of_scipy(count, confidence):
+    values = np.random.default_rng(count).lognormal(size=count)
+    exact = quantile_test(values, p=0.5).confidence_interval(confidence)
+    found = median_interval(values, confidence)
+    if found is None:
+        assert np.isnan([exact.low, exact.high]).all()
+    else:
+        assert found == (exact.low, exact.high)
+
+
+def test_nothing_has_no_median():
+    assert median_interval(np.empty(0), 0.95) is None
