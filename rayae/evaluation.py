@@ -25,6 +25,7 @@ from rayae.results import Status
 from rayae.score_names import PICTURE_SCORES, UNTRAINED_SCORES
 from rayae.statistics import Bools, Figure, rate, skills
 from rayae.threshold import exceeds
+from rayae.trade_off import trade_off
 
 COLUMNS = ("uri", "label", "group", "status", *TRIVIAL, "score", "is_anomaly")
 """Columns of the results that an evaluation reads, beside those of the other scores."""
@@ -94,6 +95,7 @@ def evaluate(
         population=population,
         skill=rank_scores(results, rows, [primary, *others], confidence, resamples, seed),
         at_cut=judge_cut(results, rows, cut, confidence),
+        trade_off=trade_off(rows.score[rows.evaluated], rows.defect[rows.evaluated], confidence),
         floors=hold_against_floors(results, rows, primary, confidence, resamples, seed),
         errors=scores_by_role(rows),
         error_ratio=compare_errors(results, rows, primary),

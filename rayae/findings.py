@@ -66,6 +66,16 @@ class AtCut:
 
 
 @dataclass(frozen=True)
+class TradeOff:
+    """What another cut would do on the same images."""
+
+    cut: float
+    precision: Figure
+    recall: Figure
+    false_positive_rate: Figure
+
+
+@dataclass(frozen=True)
 class Floor:
     """How well one column of the results that needs no trained network ranks."""
 
@@ -160,6 +170,8 @@ class Evaluation:
     skill: tuple[ScoreSkill, ...]
     """The primary score first."""
     at_cut: AtCut
+    trade_off: tuple[TradeOff, ...]
+    """Other cuts, the strictest first; none without both classes."""
     floors: Floors
     errors: tuple[RoleErrors, ...]
     error_ratio: Figure

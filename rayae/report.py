@@ -1,6 +1,6 @@
 """ANALYSE: home of the report: a run and what is known of it, put into the words and figures of one page."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,33 +10,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from rayae.histogram import histogram, number
-from rayae.page import Count, Fact, Failure, Judgement, ReportPage, Shown, Table, Worst, render
+from rayae.assignment import Assignment
+from rayae.decisions import Decision
+from rayae.gallery import left_out, link, p_words, rows_of, title
+from rayae.histogram import Counted, histogram, number
+from rayae.judgement import NOTHING, judged
+from rayae.overview import EXAMPLES, Overview, Tally
+from rayae.page import Count, Fact, Failure, Gallery, Rate, ReportPage, Shown, Table, Worst, render
 from rayae.pictures import INFERNO, brightest, heat, photograph
 from rayae.results import Status
-from rayae.run import Run
 from rayae.score_names import IN_WORDS
-from rayae.statistics import percent
+from rayae.statistics import clopper_pearson, percent
 from rayae.threshold import Threshold
 
-__all__ = ["COLUMNS", "ReportPage", "WorstPicture", "compose", "render"]
+__all__ = ["ReportPage", "WorstPicture", "compose", "render"]
 
-COLUMNS = (
-    "image_id",
-    "uri",
-    "label",
-    "status",
-    "error",
-    "score",
-    "p_value",
-    "is_anomaly",
-    "bundle_id",
-    "threshold_id",
-)
-"""The result columns that the page needs."""
-
-EXAMPLES = 5
-NOTHING = "\N{EN DASH}"
+GROUPS_SHOWN = 30
+CONFIDENCE = 0.95
+"""Of the intervals of rates, where no threshold says another one."""
 
 
 @dataclass(frozen=True)
@@ -59,49 +50,51 @@ def compose(
     uri: str,
     record: Mapping[str, Any],
     success: Mapping[str, Any] | None,
-    results: pa.Table,
+    overview: Overview,
+    shown: pa.Table,
     *,
     score_name: str = "score",
     threshold: Threshold | None = None,
+    decision: Decision | None = None,
     calibration: NDArray[np.float32] | None = None,
     evaluation: Mapping[str, Any] | None = None,
     products: Table | None = None,
     pictures: Sequence[WorstPicture] = (),
     notes: Sequence[str] = (),
 ) -> ReportPage:
-    """Put a run into words and figures; `results` needs `COLUMNS`, and `pictures` come worst first."""
-    scale = scale_of(pictures)
-    by_status = _by_status(results)
-    scores = results["score"].drop_null().to_numpy().astype(np.float64)
+    """Put a run into words and figures; `pictures` are those of the first of the rows `shown`.
+
+    With a decision it is the flags of that which the overview counts, and `threshold` is its cut.
+    """
+    cut = None if threshold is None else threshold.cut
+    confidence = CONFIDENCE if threshold is None else threshold.confidence
+    known = None if calibration is None else Counted.of(calibration[np.isfinite(calibration)])
     return ReportPage(
         name=uri.rstrip("/").rsplit("/", 1)[-1],
-        headline=_headline(results),
+        headline=_headline(overview),
+        verdict=None if threshold is None else verdict(overview.flagged, overview.judged, threshold),
         guarantee=None if threshold is None else threshold.guarantee,
-        notes=(*_unfinished(record, success, results.num_rows), *notes),
-        run=_run_facts(uri, record, success, results, threshold),
-        statuses=tuple(_count(status, count, results.num_rows) for status, count in by_status.items()),
-        flagged=_flagged(results),
+        notes=(*_unfinished(record, success, overview.images), *notes),
+        gallery=_gallery(uri, overview, shown, pictures),
         score_name=score_name,
         score_words=IN_WORDS.get(score_name),
-        histogram=histogram(scores, _finite(calibration), None if threshold is None else threshold.cut),
-        calibrated_on=None if calibration is None or not len(calibration) else f"{len(calibration):,}",
+        histogram=histogram(overview.scores, known, cut),
+        calibrated_on=None if known is None or not known.total else f"{known.total:,}",
+        groups=_rates(overview.groups, confidence),
+        groups_about=_groups_about(overview, confidence),
         products=products,
-        evaluation=None if evaluation is None else _judged(evaluation),
-        worst=cards(pictures, results, scale),
-        colours=", ".join(INFERNO),
-        brightest=None if scale is None else number(scale),
+        evaluation=None if evaluation is None else judged(evaluation, cut),
+        statuses=tuple(_count(status, count, overview.images) for status, count in overview.by_status.items()),
+        flagged=_count("flagged", overview.flagged, overview.judged) if overview.judged else None,
         failures=tuple(
-            _failure(status, count, results) for status, count in by_status.items() if status != Status.SCORED
+            _failure(status, count, overview.examples[status])
+            for status, count in overview.by_status.items()
+            if status != Status.SCORED
         ),
+        run=_run_facts(uri, record, success, overview, threshold, decision),
         stages=_stages(success),
         version=str(record["rayae"]),
     )
-
-
-def _by_status(results: pa.Table) -> dict[str, int]:
-    pairs = pc.value_counts(results["status"]).to_pylist()
-    counts = sorted(((pair["values"], pair["counts"]) for pair in pairs), key=lambda pair: (-pair[1], pair[0]))
-    return {Status.SCORED.value: 0} | dict(counts)
 
 
 def _noun(count: int) -> str:
@@ -112,15 +105,35 @@ def _images(count: int) -> str:
     return f"{count:,} {_noun(count)}"
 
 
-def _headline(results: pa.Table) -> str:
-    rows, scored = results.num_rows, results.num_rows - results["score"].null_count
-    failed = "." if scored == rows else f"; {rows - scored:,} could not be scored."
+def _headline(overview: Overview) -> str:
+    images, scored = overview.images, overview.scored
+    failed = "." if scored == images else f"; {images - scored:,} could not be scored."
     if not scored:
-        return f"None of {_images(rows)} could be scored."
-    if results["is_anomaly"].null_count == rows:
+        return f"None of {_images(images)} could be scored."
+    if not overview.judged:
         return f"{_images(scored)} scored and none judged, for want of a threshold{failed}"
-    flagged = pc.sum(results["is_anomaly"]).as_py()
-    return f"{flagged:,} of {scored:,} scored {_noun(scored)} flagged ({percent(flagged / scored)}){failed}"
+    share = percent(overview.flagged / scored)
+    return f"{overview.flagged:,} of {scored:,} scored {_noun(scored)} flagged ({share}){failed}"
+
+
+def verdict(flagged: int, judged: int, threshold: Threshold) -> str | None:
+    """What the share of flagged images says, held against the false alarms of the cut; None where these are unknown."""
+    expected, upper = threshold.expected_fpr, threshold.upper_fpr
+    if not judged or expected is None or upper is None:
+        return None
+    low, high = clopper_pearson(flagged, judged, threshold.confidence)
+    if low > upper:
+        return (
+            f"False alarms alone do not explain that: of normal images no more than {percent(upper)} would be flagged, "
+            f"and the {percent(threshold.confidence)} interval of this share is {percent(low)} to {percent(high)}. "
+            "Either there are defects, or the images are others than those the cut was calibrated on."
+        )
+    if high < expected:
+        return (
+            f"That is less than the cut is expected to flag of normal images, which is {percent(expected)}: the images "
+            "are others than those it was calibrated on, so its figures do not hold for them."
+        )
+    return f"False alarms alone may explain that: of normal images up to {percent(upper)} would be flagged."
 
 
 def _unfinished(record: Mapping[str, Any], success: Mapping[str, Any] | None, rows: int) -> list[str]:
@@ -136,17 +149,19 @@ def _run_facts(
     uri: str,
     record: Mapping[str, Any],
     success: Mapping[str, Any] | None,
-    results: pa.Table,
+    overview: Overview,
     threshold: Threshold | None,
+    decision: Decision | None,
 ) -> tuple[Fact, ...]:
-    images = record["images"]
-    bundle_ids = pc.unique(results["bundle_id"].drop_null()).to_pylist()
+    images, ids = record["images"], overview.bundle_ids
     facts = {
         "Run": uri,
         "Images": ", ".join(images) if isinstance(images, list) else str(images),
         "Manifest": f"{_images(int(record['rows']))} in {len(record['chunks']):,} chunks",
         "Bundle": str(record["bundle"]),
-        "Bundle id": ", ".join(bundle_ids) if len(bundle_ids) <= EXAMPLES else f"{len(bundle_ids):,} bundles",
+        "Bundle id": ", ".join(ids) if len(ids) <= EXAMPLES else f"{len(ids):,} bundles",
+        "Fingerprint": str(record["fingerprint_hash"]),
+        **({} if decision is None else _decision_facts(decision)),
         **({} if threshold is None else _threshold_facts(threshold)),
         "Created": _moment(record["created"]),
         "Finished": "not yet" if success is None else _moment(success["finished"]),
@@ -154,6 +169,13 @@ def _run_facts(
     if success is not None:
         facts |= _speed(success["statistics"], int(record["rows"]))
     return tuple(Fact(name, value) for name, value in (facts | {"Version": f"rayae {record['rayae']}"}).items())
+
+
+def _decision_facts(decision: Decision) -> dict[str, str]:
+    asked = ", ".join(f"{name} = {value}" for name, value in decision.ruling.settings.items())
+    groups = len(decision.ruling.thresholds) - 1
+    own = {"Cuts of their own": f"{groups:,} groups; all others have the one below"} if groups else {}
+    return {"Decision": decision.id, "Decided": _moment(decision.created), "Asked": asked, **own}
 
 
 def _moment(text: str) -> str:
@@ -188,19 +210,34 @@ def _count(name: str, count: int, total: int) -> Count:
     return Count(name, f"{count:,}", percent(share), 100 * share)
 
 
-def _flagged(results: pa.Table) -> Count | None:
-    judged = results.num_rows - results["is_anomaly"].null_count
-    return _count("flagged", pc.sum(results["is_anomaly"]).as_py(), judged) if judged else None
+def _failure(status: str, count: int, examples: Sequence[tuple[str, str | None]]) -> Failure:
+    named = tuple(Fact(uri, error or "No reason was recorded.") for uri, error in examples)
+    return Failure(status, f"{count:,}", count > len(named), named)
 
 
-def _finite(values: NDArray[np.float32] | None) -> NDArray[np.float64] | None:
-    return None if values is None else values[np.isfinite(values)].astype(np.float64)
+def _rates(groups: Sequence[Tally], confidence: float) -> tuple[Rate, ...]:
+    """The shares of groups that are flagged, first those of which most is sure: by the lower end of the interval."""
+    found = [
+        _rate(group, *clopper_pearson(group.flagged, group.judged, confidence)) for group in groups if group.judged
+    ]
+    return tuple(sorted(found, key=lambda rate: -rate.low)[:GROUPS_SHOWN])
 
 
-def _failure(status: str, count: int, results: pa.Table) -> Failure:
-    rows = results.filter(pc.equal(results["status"], status)).slice(0, EXAMPLES).to_pylist()
-    examples = tuple(Fact(row["uri"], row["error"] or "No reason was recorded.") for row in rows)
-    return Failure(status, f"{count:,}", count > len(examples), examples)
+def _rate(group: Tally, low: float, high: float) -> Rate:
+    share = group.flagged / group.judged
+    words = f"{percent(share)} ({percent(low)} to {percent(high)})"
+    return Rate(str(group.value), f"{group.flagged:,} of {group.judged:,}", 100 * share, 100 * low, 100 * high, words)
+
+
+def _groups_about(overview: Overview, confidence: float) -> str:
+    """How the rates of groups are to be read, and which of them are left out."""
+    count = overview.group_count
+    some = f" {GROUPS_SHOWN} of {count:,} groups are shown." if count > GROUPS_SHOWN else ""
+    counted = f" Only the {len(overview.groups):,} with most flags are counted." if count > len(overview.groups) else ""
+    return (
+        f"The {percent(confidence)} intervals are Clopper and Pearson's and count images as independent; first comes "
+        f"the group whose interval begins highest.{some}{counted}"
+    )
 
 
 def _stages(success: Mapping[str, Any] | None) -> tuple[Count, ...]:
@@ -211,8 +248,20 @@ def _stages(success: Mapping[str, Any] | None) -> tuple[Count, ...]:
     )
 
 
+def _gallery(uri: str, overview: Overview, shown: pa.Table, pictures: Sequence[WorstPicture]) -> Gallery:
+    scale = scale_of(pictures)
+    return Gallery(
+        title=title(overview, shown),
+        notes=tuple(left_out(overview, shown, len(pictures), uri)),
+        cards=cards(pictures, shown, scale),
+        rows=tuple(rows_of(shown)),
+        colours=", ".join(INFERNO),
+        brightest=None if scale is None else number(scale),
+    )
+
+
 def cards(pictures: Sequence[WorstPicture], results: pa.Table, scale: float | None) -> tuple[Worst, ...]:
-    """A card for each picture, with what the rows say of it: image_id, score, p_value, is_anomaly and label."""
+    """A card for each picture, with what the rows say of it: image_id, score, p_value, is_anomaly, label, and group."""
     return tuple(_worst(rank, picture, results, scale) for rank, picture in enumerate(pictures, 1))
 
 
@@ -223,9 +272,11 @@ def _worst(rank: int, picture: WorstPicture, results: pa.Table, scale: float | N
         image_id=picture.image_id,
         uri=picture.uri,
         score=number(row["score"]),
-        p_value=None if row["p_value"] is None else f"{row['p_value']:.2g}",
+        p_value=p_words(row["p_value"]),
         flagged=row["is_anomaly"],
         label=row["label"],
+        group=row.get("group"),
+        link=link(picture.uri),
         pictures=_shown(picture, scale),
         reason=picture.reason,
     )
@@ -245,82 +296,27 @@ def scale_of(pictures: Sequence[WorstPicture]) -> float | None:
     return brightest(maps) if maps else None
 
 
-def _judged(evaluation: Mapping[str, Any]) -> Judgement:
-    return _judgement_of_products(evaluation) if "products" in evaluation else _judgement(evaluation)
-
-
-def _judgement(evaluation: Mapping[str, Any]) -> Judgement:
-    """What `evaluation.json` says, in the shape that `evaluation.Evaluation.to_dict` gives it."""
-    at, floors, primary = evaluation["at_cut"], evaluation["floors"], evaluation["primary"]
-    interval = f"{percent(evaluation['confidence'])} interval"
-    skill = [(score["name"], score["auroc"], score["average_precision"]) for score in evaluation["skill"]]
-    skill += [("random order", {"value": 0.5, "low": None, "high": None}, floors["average_precision_random"])]
-    held = [
-        (floor["title"], floor["auroc"], _figure(floor["lead"], "+.3f"))
-        for kind in ("trivial", "components", "nearest")
-        for floor in floors[kind]
-    ]
-    rates = ("recall", "precision", "false_positive_rate", "f1")
-    at_cut = [(name.replace("_", " ").replace("f1", "F1"), at[name]) for name in rates]
-    at_cut += [("F1 of flagging everything", floors["f1_flag_everything"])]
-    roles = [(e["role"], f"{e['images']:,}", _error(e["median"]), _error(e["mean"])) for e in evaluation["errors"]]
-    return Judgement(
-        words=tuple(evaluation["words"]),
-        tables=(
-            _table("Defects ranked above normal images", f"Score | AUROC, {interval} | Average precision", skill),
-            _table("Floors, which need no trained network", f"Floor | AUROC, {interval} | {primary} above it", held),
-            _table("At the cut", f"Figure | Value, {interval}", at_cut),
-            _table(f"{primary} by role", "Images | Count | Median | Mean", roles),
-        ),
-    )
-
-
-def _judgement_of_products(evaluation: Mapping[str, Any]) -> Judgement:
-    """The same of a run with a set of bundles, in the shape that `by_product.ByProduct.to_dict` gives it."""
-    rows = [
-        (
-            value,
-            one["skill"][0]["auroc"],
-            *(one["at_cut"][name] for name in ("recall", "precision", "false_positive_rate")),
-        )
-        for value, one in evaluation["products"].items()
-    ]
-    columns = f"{evaluation['column']} | AUROC, {percent(evaluation['confidence'])} interval | Recall | Precision"
-    return Judgement(
-        words=tuple(evaluation["words"]),
-        tables=(_table("Each product by itself", f"{columns} | False-positive rate", rows),),
-    )
-
-
-def products_table(run: Run, results: pa.Table) -> Table | None:
-    """What each bundle of a set found in its images; None for a run with one bundle."""
-    assignment = run.assignment
+def products_table(assignment: Assignment, tallies: Sequence[Tally]) -> Table | None:
+    """What each bundle of a set found in its images, which are counted by its column; None for one bundle."""
     if assignment.column is None:
         return None
-    rows = []
-    for value, places in assignment.parts(results):
-        own = results.take(places)
-        cut = None if value is None else assignment.bundles[value].threshold
-        flagged, scored = pc.sum(own["is_anomaly"], min_count=0).as_py(), own.num_rows - own["score"].null_count
-        name = "without a bundle" if value is None else value
-        share = NOTHING if cut is None or not scored else percent(flagged / scored)
-        cells = (f"{own.num_rows:,}", f"{scored:,}", NOTHING if cut is None else f"{flagged:,}", share)
-        rows.append((name, *cells, NOTHING if cut is None else f"{cut.score} above {np.float32(cut.cut)!s}"))
+    known = [tally for tally in tallies if tally.value in assignment.bundles]
+    rows = [_product(tally, assignment.bundles[str(tally.value)].threshold) for tally in sorted(known, key=_by_value)]
+    others = [tally for tally in tallies if tally.value not in assignment.bundles]
+    if others:
+        images, scored = (sum(getattr(tally, name) for tally in others) for name in ("images", "scored"))
+        rows.append(("without a bundle", f"{images:,}", f"{scored:,}", NOTHING, NOTHING, NOTHING))
     columns = (assignment.column, "Images", "Scored", "Flagged", "Share", "Cut")
     return Table(f"Each {assignment.column} has its bundle and its cut", columns, tuple(rows))
 
 
-def _table(title: str, columns: str, rows: Iterable[Sequence[Any]]) -> Table:
-    words = (tuple(cell if isinstance(cell, str) else _figure(cell) for cell in row) for row in rows)
-    return Table(title, tuple(columns.split(" | ")), tuple(words))
+def _product(tally: Tally, cut: Threshold | None) -> tuple[str, ...]:
+    counts = (str(tally.value), f"{tally.images:,}", f"{tally.scored:,}")
+    if cut is None:
+        return (*counts, NOTHING, NOTHING, NOTHING)
+    share = percent(tally.flagged / tally.scored) if tally.scored else NOTHING
+    return (*counts, f"{tally.flagged:,}", share, f"{cut.score} above {np.float32(cut.cut)!s}")
 
 
-def _figure(figure: Mapping[str, Any], style: str = ".3f") -> str:
-    if figure["value"] is None:
-        return NOTHING
-    value, low, high = (figure[part] for part in ("value", "low", "high"))
-    return f"{value:{style}}" if low is None else f"{value:{style}} ({low:{style}} to {high:{style}})"
-
-
-def _error(value: float | None) -> str:
-    return NOTHING if value is None else number(value)
+def _by_value(tally: Tally) -> str:
+    return str(tally.value)

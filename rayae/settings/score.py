@@ -61,10 +61,3 @@ class EvaluateSettings(RunVerbSettings):
     """Bootstrap resamples behind the intervals of AUROC and average precision."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of the bootstrap."""
-
-
-class ReportSettings(RunVerbSettings):
-    out: str | None = None
-    """Where the page is written; default: `report.html` in the run."""
-    worst: Annotated[int, Field(ge=0, le=200)] = 12
-    """Worst images that are shown with reconstruction and error map."""

@@ -1,75 +1,112 @@
 """The verb `report`: a run as one page that a person looks at."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from rayae import storage
-from rayae.archives import page_of
 from rayae.bundle import Bundle
 from rayae.bundle_set import open_assigned
-from rayae.errors import ConfigError, RayaeError
-from rayae.loader import WHERE
-from rayae.pictures import small, small_peaks
+from rayae.database import opened
+from rayae.decisions import Decision, named
+from rayae.errors import ConfigError, RayaeError, RunError
+from rayae.loader import Loader, images_of
+from rayae.overview import Judged, Overview, Tally
+from rayae.pictures import side_of, small, small_peaks
 from rayae.reader import Image, Reader
-from rayae.report import COLUMNS, WorstPicture, compose, products_table, render
+from rayae.report import WorstPicture, compose, products_table, render
+from rayae.result_files import read_ahead
 from rayae.run import REPORT, Run
 from rayae.settings import ReportSettings
 from rayae.terminal import say, warn
+from rayae.threshold import Threshold
 
 if TYPE_CHECKING:
     from rayae.scorer import Scorer
 
+THREADS = 8
+
 
 def report(settings: ReportSettings) -> None:
-    """Write the page of a run, with its worst images read and reconstructed once more."""
+    """Write the page of a run, or of a decision about it, with the first of its images reconstructed once more."""
     run = Run.open(settings.run)
     out = storage.absolute(settings.out or storage.join(run.uri, REPORT))
     if not out.lower().endswith((".html", ".htm")):
         raise ConfigError(f"out={settings.out}: a report is an HTML page; give it a name that ends in .html.")
-    column = run.assignment.column
-    results = run.results([*COLUMNS, *([] if column is None else [column])])
-    if column is None:
+    decision = None if settings.decision is None else named(run, settings.decision)
+    threshold = run.threshold if decision is None else decision.threshold
+    asked = ask(run, decision, threshold, settings)
+    first = asked.shown.slice(0, settings.gallery)
+    if run.assignment.column is None:
         bundle, notes = bundle_of(run)
-        shown = pictures(run, bundle, highest(results, settings.worst))
+        shown = pictures(run, bundle, first)
     else:
-        shown, notes = pictures_of_products(run, highest_of_each(run, results, settings.worst)), []
+        shown, notes = pictures_of_products(run, first), []
     for note in notes:
         warn(note)
+    evaluation = run.evaluation()
     page = compose(
         run.uri,
         run.record,
         run.success(),
-        results,
+        asked.overview,
+        asked.shown,
         score_name=run.record["primary_score"],
-        threshold=run.threshold,
+        threshold=threshold,
+        decision=decision,
         calibration=run.calibration,
-        evaluation=run.evaluation(),
-        products=products_table(run, results),
+        evaluation=evaluation,
+        products=products_table(run.assignment, asked.products),
         pictures=shown,
-        notes=notes,
+        notes=[*notes, *notes_on(run, asked.overview, decision, evaluation)],
     )
     storage.write_text(out, render(page))
     say(f"report: {out}")
 
 
-def highest(results: pa.Table, count: int) -> pa.Table:
-    """The rows with the highest scores, highest first; of equal scores the first in the manifest."""
-    scores = results["score"].to_numpy(zero_copy_only=False)
-    scored = np.flatnonzero(np.isfinite(scores))
-    return results.take(scored[np.argsort(-scores[scored], kind="stable")[:count]])
+@dataclass(frozen=True)
+class Asked:
+    """What the tables of a run answer."""
+
+    overview: Overview
+    shown: pa.Table
+    products: Sequence[Tally]
 
 
-def highest_of_each(run: Run, results: pa.Table, count: int) -> pa.Table:
-    """The rows with the highest scores of their bundle: the highest of each, then the second of each, and so on.
+def ask(run: Run, decision: Decision | None, threshold: Threshold | None, settings: ReportSettings) -> Asked:
+    """Ask the run in bounded memory; RunError when it has no results yet."""
+    column = run.assignment.column
+    with opened([("main", run)], settings.memory_bytes) as database:
+        judged = Judged(database, None if decision is None else decision.id)
+        overview = judged.overview(None if threshold is None else threshold.cut)
+        if not overview.images:
+            raise RunError(f"{run.uri} has no results yet; `rayae score {run.uri}` scores the rest of it.")
+        shown = judged.shown(settings.rows, settings.worst, column)
+        return Asked(overview, shown, [] if column is None else judged.tallies(column))
 
-    Scores of different bundles are not on one scale, so no product can push the others from the page.
-    """
-    parts = run.assignment.parts(results)
-    tables = [highest(results.take(rows), count) for value, rows in parts if value is not None]
-    ranks = np.concatenate([np.empty(0, np.int64), *(np.arange(table.num_rows) for table in tables)])
-    return pa.concat_tables([results.slice(0, 0), *tables]).take(np.argsort(ranks, kind="stable")[:count])
+
+def notes_on(
+    run: Run, overview: Overview, decision: Decision | None, evaluation: Mapping[str, Any] | None
+) -> Iterator[str]:
+    """What a reader of the figures has to know."""
+    if decision is not None and decision.counts.scored != overview.scored:
+        yield (
+            f"The decision {decision.id} was made when {decision.counts.scored:,} images were scored, and "
+            f"{overview.scored:,} are now: those that came later have no flag. `rayae flag` decides again."
+        )
+    if evaluation is None and overview.has_labels:
+        yield (
+            f"The images have labels: `rayae evaluate {run.uri}` holds the scores against them, and this page, "
+            "written again, then shows precision and recall against the cut."
+        )
+    used = run.assignment.threshold_id if decision is None else decision.threshold.id
+    if evaluation is not None and evaluation.get("threshold_id") != used:
+        yield "The evaluation below was made at another cut than the one of this page."
 
 
 def pictures_of_products(run: Run, worst: pa.Table) -> list[WorstPicture]:
@@ -106,7 +143,10 @@ def bundle_of(run: Run) -> tuple[Bundle | None, list[str]]:
 
 
 def pictures(run: Run, bundle: Bundle | None, worst: pa.Table) -> list[WorstPicture]:
-    """The worst images, read and reconstructed one at a time and made small, so that they fit into memory."""
+    """The images of rows, read and reconstructed a micro-batch at a time and made small, so that they fit into memory.
+
+    One that cannot be had keeps its place, with the reason.
+    """
     rows = [(row["image_id"], row["uri"]) for row in worst.select(["image_id", "uri"]).to_pylist()]
     if bundle is None or not rows:
         return [WorstPicture(image_id, uri) for image_id, uri in rows]
@@ -116,20 +156,38 @@ def pictures(run: Run, bundle: Bundle | None, worst: pa.Table) -> list[WorstPict
         scorer = Scorer.open(bundle)
     except RayaeError as error:
         return [WorstPicture(image_id, uri, reason=f"It could not be reconstructed: {error}") for image_id, uri in rows]
-    return [picture(run, bundle, scorer, image_id, uri) for image_id, uri in rows]
+    manifest, loader = run.manifest, Loader(Reader(), bundle.preprocess, THREADS)
+    found, side = list[WorstPicture](), side_of(len(rows))
+    for first in range(0, len(rows), scorer.micro_batch):
+        batch = rows[first : first + scorer.micro_batch]
+        images = pa.concat_tables([manifest.read(image_id, 1) for image_id, _ in batch])
+        again = list(read_ahead(partial(read_again, loader), images_of(images)))
+        found += reconstructed(scorer, batch, again, side)
+    return found
 
 
-def picture(run: Run, bundle: Bundle, scorer: "Scorer", image_id: int, uri: str) -> WorstPicture:
-    """One image with its reconstruction and error map, or with the reason why they cannot be had."""
-    listed = run.manifest.read(image_id, 1).select(WHERE).to_pylist()[0]
+def read_again(loader: Loader, image: Image) -> NDArray[np.uint8] | str:
+    """The pixels of an image, or the reason why they cannot be had."""
     try:
-        fetched = Reader().read(Image(*(listed[name] for name in WHERE)))
+        picture = loader.load_one(image).picture
     except RayaeError as error:
-        return WorstPicture(image_id, uri, reason=f"It could not be read again: {error}")
-    if fetched.data is None:
-        return WorstPicture(image_id, uri, reason=f"It could not be read again: {fetched.error}")
-    decoded = bundle.preprocess.decode(fetched.data, page_of(listed["place"]))
-    if decoded.pixels is None:
-        return WorstPicture(image_id, uri, reason=f"It could not be decoded again: {decoded.error}")
-    made, error_maps = scorer.reconstruct(np.stack([decoded.pixels]))
-    return WorstPicture(image_id, uri, small(decoded.pixels), small(made[0]), small_peaks(error_maps[0]))
+        return f"It could not be read again: {error}"
+    return f"It could not be read again: {picture.error}" if picture.pixels is None else picture.pixels
+
+
+def reconstructed(
+    scorer: "Scorer", rows: Sequence[tuple[int, str]], again: Sequence[NDArray[np.uint8] | str], side: int
+) -> list[WorstPicture]:
+    """Rows, image_id and URI, with what the network makes of their pixels."""
+    pixels = [one for one in again if not isinstance(one, str)]
+    made, error_maps = scorer.reconstruct(np.stack(pixels)) if pixels else ((), ())
+    parts = iter(zip(pixels, made, error_maps, strict=True))
+    found = []
+    for (image_id, uri), one in zip(rows, again, strict=True):
+        if isinstance(one, str):
+            found.append(WorstPicture(image_id, uri, reason=one))
+        else:
+            original, reconstruction, errors = next(parts)
+            small_ones = (small(original, side), small(reconstruction, side), small_peaks(errors, side))
+            found.append(WorstPicture(image_id, uri, *small_ones))
+    return found

@@ -1,5 +1,6 @@
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -75,8 +76,8 @@ def run(tmp_path: Path, calibrated: Bundle) -> Run:
     return made
 
 
-def written(run: Run, worst: int = 12) -> str:
-    report(ReportSettings(run=run.uri, worst=worst))
+def written(run: Run, **asked: Any) -> str:
+    report(ReportSettings(run=run.uri, **asked))
     return Path(run.uri, "report.html").read_text()
 
 
@@ -97,7 +98,7 @@ def test_an_image_that_changed_or_went_is_listed_with_the_reason(run: Run) -> No
 
 
 def test_no_pictures_when_none_are_asked_for(run: Run) -> None:
-    assert "data:image/png" not in written(run, worst=0)
+    assert "data:image/png" not in written(run, gallery=0)
 
 
 def test_without_its_bundle_a_run_keeps_its_report_its_cut_and_its_calibration(
@@ -131,3 +132,34 @@ def test_a_report_replaces_no_file_of_the_run(run: Run, capsys: pytest.CaptureFi
     assert main(["report", run.uri, f"out={run.uri}/run.json"]) == 2
     assert "a report is an HTML page; give it a name that ends in .html." in capsys.readouterr().err
     assert Path(run.uri, "run.json").read_bytes() == before
+
+
+def test_the_flags_of_a_decision_are_told_instead_of_those_of_the_run(run: Run) -> None:
+    assert main(["flag", run.uri, "rule=fixed", "cut=0.02"]) == 0
+    (decision,) = Path(run.uri, "decisions").iterdir()
+    html = written(run, decision=decision.name)
+    assert "3 of 4 scored images flagged (75 %); 1 could not be scored." in html
+    assert '<h2 id="gallery">3 flagged images, and 1 more of the highest scores</h2>' in html
+    assert "cut 0.02" in html
+    assert f'<dt>Decision</dt><dd><bdi class="box">{decision.name}</bdi></dd>' in html
+    assert "2 of 4 scored images flagged (50 %)" in written(run)
+
+
+def test_a_decision_that_is_not_there_is_refused_with_those_that_are(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["report", run.uri, "decision=abc"]) == 2
+    assert f"{run.uri} has no decision 'abc': it has no decisions yet." in capsys.readouterr().err
+
+
+def test_a_run_without_results_has_no_report(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    Path(run.chunk_uri(0)).unlink()
+    assert main(["report", run.uri]) == 1
+    assert f"{run.uri} has no results yet; `rayae score {run.uri}` scores the rest of it." in capsys.readouterr().err
+
+
+def test_rows_beyond_the_gallery_stand_on_the_page_without_pictures(run: Run) -> None:
+    html = written(run, gallery=1)
+    assert html.count("data:image/png;base64,") == 3
+    assert "The first 1 have pictures (`gallery=`); the others are rows." in html
+    assert html.count('"words": [') == 4
