@@ -104,6 +104,7 @@
     const of = found.length === rows.length ? "" : `, of ${count(rows.length)}`;
     const range = `${count(first + 1)} to ${count(first + shown.length)} of ${count(found.length)}${of}`;
     byId("gallery-status").textContent = found.length ? range : `No image fits, of ${count(rows.length)}`;
+    document.querySelectorAll(".turns").forEach((turns) => (turns.hidden = pages === 1));
     for (const [name, at] of [["before", 0], ["after", pages - 1]]) {
       document.querySelectorAll(`.turn-${name}`).forEach((button) => (button.disabled = page === at));
     }
@@ -199,6 +200,5 @@
   document.addEventListener("keydown", pressed);
   window.addEventListener("hashchange", recall);
   byId("gallery-controls").hidden = false;
-  byId("gallery-turn").hidden = rows.length <= ON_A_PAGE;
   recall();
 })();

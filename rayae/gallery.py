@@ -65,16 +65,17 @@ def title(overview: Overview, shown: pa.Table) -> str:
     return f"{flagged:,}{all_of_them} flagged {'image' if flagged == 1 else 'images'}{more}"
 
 
-def left_out(overview: Overview, shown: pa.Table, pictures: int, uri: str) -> list[str]:
-    """What the gallery does not show, a sentence each."""
-    flagged = sum(row is True for row in shown["is_anomaly"].to_pylist())
+def left_out(overview: Overview, shown: pa.Table, pictures: int, question: str) -> list[str]:
+    """What the gallery does not show, a sentence each; `question` is the command that lists all flagged images."""
+    lacking = overview.flagged - sum(row is True for row in shown["is_anomaly"].to_pylist())
     found = []
-    if flagged < overview.flagged:
-        lacking = overview.flagged - flagged
+    if lacking:
+        images = "flagged image is" if lacking == 1 else "flagged images are"
         found.append(
-            f"{lacking:,} flagged images are not on this page, which holds {shown.num_rows:,} rows (`rows=`); "
-            f'`rayae query {uri} "SELECT uri, score FROM results WHERE is_anomaly" out=flagged.csv` lists all.'
+            f"{lacking:,} {images} not on this page, which holds {shown.num_rows:,} rows (`rows=`); `{question}` "
+            "lists all."
         )
     if pictures < shown.num_rows:
-        found.append(f"The first {pictures:,} have pictures (`gallery=`); the others are rows.")
+        first = "The first has pictures" if pictures == 1 else f"The first {pictures:,} have pictures"
+        found.append(f"{first if pictures else 'None has pictures'} (`gallery=`); the others are rows.")
     return found

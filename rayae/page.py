@@ -108,14 +108,23 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Rate:
-    """The share of a group that is flagged; `share`, `low` and `high` in percent, for its bar."""
+    """The share of a group that is flagged; `left` and `width` are those of the bar of its interval, in percent."""
 
     name: str
     count: str
-    share: float
-    low: float
-    high: float
-    words: str
+    share: str
+    interval: str
+    left: float
+    width: float
+
+
+@dataclass(frozen=True)
+class Rates:
+    """The shares of groups; the bars go from 0 to `scale`."""
+
+    about: str
+    scale: str
+    rows: tuple[Rate, ...]
 
 
 @dataclass(frozen=True)
@@ -146,8 +155,7 @@ class ReportPage:
     score_words: str | None
     histogram: Histogram | None
     calibrated_on: str | None
-    groups: tuple[Rate, ...]
-    groups_about: str
+    groups: Rates | None
     products: Table | None
     """What each bundle of a set found."""
     evaluation: Judgement | None

@@ -16,7 +16,7 @@ from rayae.gallery import left_out, link, p_words, rows_of, title
 from rayae.histogram import Counted, histogram, number
 from rayae.judgement import NOTHING, judged
 from rayae.overview import EXAMPLES, Overview, Tally
-from rayae.page import Count, Fact, Failure, Gallery, Rate, ReportPage, Shown, Table, Worst, render
+from rayae.page import Count, Fact, Failure, Gallery, Rate, Rates, ReportPage, Shown, Table, Worst, render
 from rayae.pictures import INFERNO, brightest, heat, photograph
 from rayae.results import Status
 from rayae.score_names import IN_WORDS
@@ -75,13 +75,12 @@ def compose(
         verdict=None if threshold is None else verdict(overview.flagged, overview.judged, threshold),
         guarantee=None if threshold is None else threshold.guarantee,
         notes=(*_unfinished(record, success, overview.images), *notes),
-        gallery=_gallery(uri, overview, shown, pictures),
+        gallery=_gallery(uri, overview, shown, pictures, decision),
         score_name=score_name,
         score_words=IN_WORDS.get(score_name),
         histogram=histogram(overview.scores, known, cut),
         calibrated_on=None if known is None or not known.total else f"{known.total:,}",
-        groups=_rates(overview.groups, confidence),
-        groups_about=_groups_about(overview, confidence),
+        groups=_rates(overview, confidence),
         products=products,
         evaluation=None if evaluation is None else judged(evaluation, cut),
         statuses=tuple(_count(status, count, overview.images) for status, count in overview.by_status.items()),
@@ -215,18 +214,27 @@ def _failure(status: str, count: int, examples: Sequence[tuple[str, str | None]]
     return Failure(status, f"{count:,}", count > len(named), named)
 
 
-def _rates(groups: Sequence[Tally], confidence: float) -> tuple[Rate, ...]:
+def _rates(overview: Overview, confidence: float) -> Rates | None:
     """The shares of groups that are flagged, first those of which most is sure: by the lower end of the interval."""
-    found = [
-        _rate(group, *clopper_pearson(group.flagged, group.judged, confidence)) for group in groups if group.judged
-    ]
-    return tuple(sorted(found, key=lambda rate: -rate.low)[:GROUPS_SHOWN])
+    judged = [group for group in overview.groups if group.judged]
+    found = [(group, *clopper_pearson(group.flagged, group.judged, confidence)) for group in judged]
+    if not found:
+        return None
+    shown = sorted(found, key=lambda one: -one[1])[:GROUPS_SHOWN]
+    scale = max(high for _, _, high in shown)
+    rows = tuple(_rate(*one, scale) for one in shown)
+    return Rates(_groups_about(overview, confidence), percent(scale), rows)
 
 
-def _rate(group: Tally, low: float, high: float) -> Rate:
-    share = group.flagged / group.judged
-    words = f"{percent(share)} ({percent(low)} to {percent(high)})"
-    return Rate(str(group.value), f"{group.flagged:,} of {group.judged:,}", 100 * share, 100 * low, 100 * high, words)
+def _rate(group: Tally, low: float, high: float, scale: float) -> Rate:
+    return Rate(
+        name=str(group.value),
+        count=f"{group.flagged:,} of {group.judged:,}",
+        share=percent(group.flagged / group.judged),
+        interval=f"({percent(low)} to {percent(high)})",
+        left=100 * low / scale,
+        width=100 * (high - low) / scale,
+    )
 
 
 def _groups_about(overview: Overview, confidence: float) -> str:
@@ -248,16 +256,27 @@ def _stages(success: Mapping[str, Any] | None) -> tuple[Count, ...]:
     )
 
 
-def _gallery(uri: str, overview: Overview, shown: pa.Table, pictures: Sequence[WorstPicture]) -> Gallery:
+def _gallery(
+    uri: str, overview: Overview, shown: pa.Table, pictures: Sequence[WorstPicture], decision: Decision | None
+) -> Gallery:
     scale = scale_of(pictures)
     return Gallery(
         title=title(overview, shown),
-        notes=tuple(left_out(overview, shown, len(pictures), uri)),
+        notes=tuple(left_out(overview, shown, len(pictures), question(uri, decision))),
         cards=cards(pictures, shown, scale),
         rows=tuple(rows_of(shown)),
         colours=", ".join(INFERNO),
         brightest=None if scale is None else number(scale),
     )
+
+
+def question(uri: str, decision: Decision | None) -> str:
+    """The command that writes all flagged images into a table."""
+    sql = "SELECT uri, score FROM results WHERE is_anomaly"
+    if decision is not None:
+        flags = f"FROM flags WHERE decision = '{decision.id}' AND is_anomaly"
+        sql = f"SELECT uri, score FROM results WHERE image_id IN (SELECT image_id {flags})"
+    return f'rayae query {uri} "{sql}" out=flagged.csv'
 
 
 def cards(pictures: Sequence[WorstPicture], results: pa.Table, scale: float | None) -> tuple[Worst, ...]:

@@ -21,7 +21,8 @@ def trade_off(scores: NDArray[np.float32], defect: Bools, confidence: float) -> 
         return ()
     cuts = np.unique(scores)[-2::-1]
     if len(cuts) > POINTS:
-        cuts = cuts[np.unique(np.geomspace(1, len(cuts), POINTS).round().astype(np.intp)) - 1]
+        places = [spaced(1, len(cuts), POINTS // 2) for spaced in (np.geomspace, np.linspace)]
+        cuts = cuts[np.unique(np.concatenate(places).round().astype(np.intp)) - 1]
     found = []
     for cut in cuts:
         hits, alarms = (len(own) - int(np.searchsorted(own, cut, side="right")) for own in (defects, normals))

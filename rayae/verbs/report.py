@@ -40,6 +40,7 @@ def report(settings: ReportSettings) -> None:
         raise ConfigError(f"out={settings.out}: a report is an HTML page; give it a name that ends in .html.")
     decision = None if settings.decision is None else named(run, settings.decision)
     threshold = run.threshold if decision is None else decision.threshold
+    evaluation = run.evaluation()
     asked = ask(run, decision, threshold, settings)
     first = asked.shown.slice(0, settings.gallery)
     if run.assignment.column is None:
@@ -49,7 +50,6 @@ def report(settings: ReportSettings) -> None:
         shown, notes = pictures_of_products(run, first), []
     for note in notes:
         warn(note)
-    evaluation = run.evaluation()
     page = compose(
         run.uri,
         run.record,

@@ -57,10 +57,10 @@ def test_the_title_says_what_is_shown() -> None:
 
 
 def test_what_is_left_out_is_said() -> None:
-    overview, shown = asked(results([0.5, 0.6, 0.7], 0.4), rows=2)
-    rows, pictures = left_out(overview, shown, 1, "/runs/night")
-    assert rows.startswith(
-        "1 flagged images are not on this page, which holds 2 rows (`rows=`); `rayae query /runs/night"
-    )
-    assert pictures == "The first 1 have pictures (`gallery=`); the others are rows."
-    assert left_out(*asked(results([0.5], 0.4)), 1, "/runs/night") == []
+    overview, shown = asked(results([0.5, 0.6, 0.7, 0.8], 0.4), rows=2)
+    assert left_out(overview, shown, 1, "rayae query") == [
+        "2 flagged images are not on this page, which holds 2 rows (`rows=`); `rayae query` lists all.",
+        "The first has pictures (`gallery=`); the others are rows.",
+    ]
+    assert left_out(*asked(results([0.5], 0.4)), 0, "") == ["None has pictures (`gallery=`); the others are rows."]
+    assert left_out(*asked(results([0.5], 0.4)), 1, "") == []

@@ -370,25 +370,36 @@ def test_the_verdict_holds_the_flags_against_the_false_alarms_of_the_cut() -> No
 def test_groups_have_their_shares_and_first_comes_what_is_surest() -> None:
     group = ["small"] + ["large"] * 100 + ["quiet"] * 50
     page = page_of(results([0.9] + [0.9] * 60 + [0.1] * 90, 0.5, group=group), threshold=fixed(0.5))
-    assert [(rate.name, rate.count) for rate in page.groups] == [
+    assert page.groups is not None
+    assert [(rate.name, rate.count) for rate in page.groups.rows] == [
         ("large", "60 of 100"),
         ("small", "1 of 1"),
         ("quiet", "0 of 50"),
     ]
     low, high = binomtest(60, 100).proportion_ci(0.95, "exact")
-    assert (page.groups[0].low, page.groups[0].high) == pytest.approx((100 * low, 100 * high))
+    assert (page.groups.rows[0].left, page.groups.rows[0].width) == pytest.approx((100 * low, 100 * (high - low)))
+    assert page.groups.scale == "100 %"
     assert "Flagged by group" in Seen(render(page)).text
 
 
 def test_of_many_groups_thirty_are_shown_and_it_says_so() -> None:
     page = page_of(results([0.9] * 40, 0.5, group=[f"g{row}" for row in range(40)]), threshold=fixed(0.5))
-    assert len(page.groups) == 30
-    assert page.groups_about.endswith(" 30 of 40 groups are shown.")
+    assert page.groups is not None
+    assert len(page.groups.rows) == 30
+    assert page.groups.about.endswith(" 30 of 40 groups are shown.")
 
 
 def test_without_groups_or_a_cut_there_are_no_rates() -> None:
-    assert page_of(results([0.9, 0.1], 0.5), threshold=fixed(0.5)).groups == ()
-    assert page_of(results([0.9, 0.1], group=["a", "b"])).groups == ()
+    assert page_of(results([0.9, 0.1], 0.5), threshold=fixed(0.5)).groups is None
+    assert page_of(results([0.9, 0.1], group=["a", "b"])).groups is None
+
+
+def test_a_page_that_leaves_flagged_images_out_says_how_to_list_them() -> None:
+    page = page_of(results([0.9] * 3, 0.5), rows=2, threshold=fixed(0.5))
+    query = 'rayae query /runs/night "SELECT uri, score FROM results WHERE is_anomaly" out=flagged.csv'
+    assert page.gallery.notes[0] == (
+        f"1 flagged image is not on this page, which holds 2 rows (`rows=`); `{query}` lists all."
+    )
 
 
 def test_the_page_says_what_it_was_made_of() -> None:

@@ -1,4 +1,5 @@
 import re
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,17 @@ def test_the_flags_of_a_decision_are_told_instead_of_those_of_the_run(run: Run) 
     assert "2 of 4 scored images flagged (50 %)" in written(run)
 
 
+def test_the_command_that_lists_all_that_a_decision_flags_does_so(
+    run: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["flag", run.uri, "rule=fixed", "cut=0.02"]) == 0
+    (decision,) = Path(run.uri, "decisions").iterdir()
+    html = written(run, decision=decision.name, rows=1)
+    sql = unescape(html).partition('"SELECT')[2].partition('"')[0]
+    assert main(["query", run.uri, f"SELECT{sql}", f"out={tmp_path}/flagged.csv"]) == 0
+    assert len((tmp_path / "flagged.csv").read_text().splitlines()) == 1 + 3
+
+
 def test_a_decision_that_is_not_there_is_refused_with_those_that_are(
     run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -161,5 +173,5 @@ def test_a_run_without_results_has_no_report(run: Run, capsys: pytest.CaptureFix
 def test_rows_beyond_the_gallery_stand_on_the_page_without_pictures(run: Run) -> None:
     html = written(run, gallery=1)
     assert html.count("data:image/png;base64,") == 3
-    assert "The first 1 have pictures (`gallery=`); the others are rows." in html
+    assert "The first has pictures (`gallery=`); the others are rows." in html
     assert html.count('"words": [') == 4
