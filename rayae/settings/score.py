@@ -1,6 +1,6 @@
 """Home of the settings of `score` and of the verbs that work on a run."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -10,7 +10,18 @@ from rayae.settings.runner import RunnerSettings
 from rayae.settings.verb import VerbSettings
 
 
-class ScoreSettings(Labelled, RunnerSettings):
+class MapSettings(RunnerSettings):
+    maps: Literal["none", "flagged"] = "none"
+    """Whether the run keeps original, reconstruction and error map of images that are flagged, for the report."""
+    max_maps: Annotated[int, Field(gt=0, le=1_000_000)] = 1000
+    """Images whose maps are kept at most, each chunk its share: 20 to 100 kB an image of 128 x 128 pixels."""
+
+    @property
+    def most_maps(self) -> int:
+        return self.max_maps if self.maps == "flagged" else 0
+
+
+class ScoreSettings(Labelled, MapSettings):
     images: Images | None = None
     """The images, as everywhere: a folder, a glob, a manifest, or a list of URIs."""
     bundle: str | None = None
@@ -33,7 +44,7 @@ class VerifySettings(RunVerbSettings):
     pass
 
 
-class RetrySettings(RunnerSettings):
+class RetrySettings(MapSettings):
     run: str
     """The run directory."""
     status: str | list[str] = ["throttled", "timeout"]

@@ -16,8 +16,9 @@ from rayae.database import opened
 from rayae.decisions import Decision, named
 from rayae.errors import ConfigError, RayaeError, RunError
 from rayae.loader import Loader, images_of
+from rayae.maps import StoredMap, stored
 from rayae.overview import Judged, Overview, Tally
-from rayae.pictures import side_of, small, small_peaks
+from rayae.pictures import LONGEST_SIDE, side_of, small, small_peaks
 from rayae.reader import Image, Reader
 from rayae.report import WorstPicture, compose, products_table, render
 from rayae.result_files import read_ahead
@@ -43,11 +44,7 @@ def report(settings: ReportSettings) -> None:
     evaluation = run.evaluation()
     asked = ask(run, decision, threshold, settings)
     first = asked.shown.slice(0, settings.gallery)
-    if run.assignment.column is None:
-        bundle, notes = bundle_of(run)
-        shown = pictures(run, bundle, first)
-    else:
-        shown, notes = pictures_of_products(run, first), []
+    shown, notes = pictures_of(run, first)
     for note in notes:
         warn(note)
     page = compose(
@@ -109,7 +106,32 @@ def notes_on(
         yield "The evaluation below was made at another cut than the one of this page."
 
 
-def pictures_of_products(run: Run, worst: pa.Table) -> list[WorstPicture]:
+def pictures_of(run: Run, rows: pa.Table) -> tuple[list[WorstPicture], list[str]]:
+    """The images of rows as the run has kept them, and else read and reconstructed once more; what has to be said."""
+    ids, side = rows["image_id"].to_pylist(), side_of(rows.num_rows)
+    known = stored(run, ids)
+    places = {image_id: place for place, image_id in enumerate(ids)}
+    shown = {
+        image_id: kept(image_id, rows["uri"][places[image_id]].as_py(), one, side) for image_id, one in known.items()
+    }
+    others = rows.filter(pa.array([image_id not in known for image_id in ids], pa.bool_()))
+    notes = list[str]()
+    if run.assignment.column is not None:
+        again = pictures_of_products(run, others, side)
+    else:
+        bundle, notes = bundle_of(run) if others.num_rows else (None, notes)
+        again = pictures(run, bundle, others, side)
+    shown |= {picture.image_id: picture for picture in again}
+    return [shown[image_id] for image_id in ids], notes
+
+
+def kept(image_id: int, uri: str, one: StoredMap, side: int) -> WorstPicture:
+    """An image whose maps the run has kept, as small as it is shown."""
+    pixels = small(one.original, side), small(one.reconstruction, side)
+    return WorstPicture(image_id, uri, *pixels, small_peaks(one.error_map, side))
+
+
+def pictures_of_products(run: Run, worst: pa.Table, side: int = LONGEST_SIDE) -> list[WorstPicture]:
     """As `pictures`, each by the bundle of its value; one that cannot be had costs the pictures of its own rows."""
     places = dict[int, WorstPicture]()
     for value, rows in run.assignment.parts(worst):
@@ -122,7 +144,7 @@ def pictures_of_products(run: Run, worst: pa.Table) -> list[WorstPicture]:
             reason = f"It could not be reconstructed: {error}"
             found = [WorstPicture(image_id, uri, reason=reason) for image_id, uri in own]
         else:
-            found = pictures(run, bundle, worst.take(rows))
+            found = pictures(run, bundle, worst.take(rows), side)
         places |= dict(zip(rows.tolist(), found, strict=True))
     return [places[row] for row in sorted(places)]
 
@@ -132,17 +154,17 @@ def bundle_of(run: Run) -> tuple[Bundle | None, list[str]]:
     try:
         bundle = Bundle.open(run.bundle_uri)
     except RayaeError as error:
-        return None, [f"There are no pictures on this page, since the bundle cannot be opened: {error}"]
+        return None, [f"No image can be reconstructed again, since the bundle cannot be opened: {error}"]
     used = run.fingerprint["bundle"]
     if bundle.bundle_id == used:
         return bundle, []
     return None, [
-        f"There are no pictures on this page: the run was scored with the bundle {used}, and {bundle.uri} "
+        f"No image can be reconstructed again: the run was scored with the bundle {used}, and {bundle.uri} "
         f"is now {bundle.bundle_id}."
     ]
 
 
-def pictures(run: Run, bundle: Bundle | None, worst: pa.Table) -> list[WorstPicture]:
+def pictures(run: Run, bundle: Bundle | None, worst: pa.Table, side: int = LONGEST_SIDE) -> list[WorstPicture]:
     """The images of rows, read and reconstructed a micro-batch at a time and made small, so that they fit into memory.
 
     One that cannot be had keeps its place, with the reason.
@@ -157,7 +179,7 @@ def pictures(run: Run, bundle: Bundle | None, worst: pa.Table) -> list[WorstPict
     except RayaeError as error:
         return [WorstPicture(image_id, uri, reason=f"It could not be reconstructed: {error}") for image_id, uri in rows]
     manifest, loader = run.manifest, Loader(Reader(), bundle.preprocess, THREADS)
-    found, side = list[WorstPicture](), side_of(len(rows))
+    found = list[WorstPicture]()
     for first in range(0, len(rows), scorer.micro_batch):
         batch = rows[first : first + scorer.micro_batch]
         images = pa.concat_tables([manifest.read(image_id, 1) for image_id, _ in batch])

@@ -107,11 +107,11 @@ def test_without_its_bundle_a_run_keeps_its_report_its_cut_and_its_calibration(
 ) -> None:
     storage.remove(calibrated.uri)
     html = written(run)
-    assert "There are no pictures on this page, since the bundle cannot be opened: " in html
+    assert "No image can be reconstructed again, since the bundle cannot be opened: " in html
     assert "data:image/png" not in html
     assert "cut 0.04" in html
     assert "30 calibration images, scaled" in html
-    assert capsys.readouterr().err.startswith("warning: There are no pictures")
+    assert capsys.readouterr().err.startswith("warning: No image can be")
 
 
 def test_a_bundle_calibrated_again_changes_neither_cut_nor_calibration_of_a_run(run: Run, calibrated: Bundle) -> None:
