@@ -76,6 +76,5 @@ def left_out(overview: Overview, shown: pa.Table, pictures: int, question: str) 
             "lists all."
         )
     if pictures < shown.num_rows:
-        first = "The first has pictures" if pictures == 1 else f"The first {pictures:,} have pictures"
-        found.append(f"{first if pictures else 'None has pictures'} (`gallery=`); the others are rows.")
+        found.append(f"{pictures:,} of {shown.num_rows:,} rows have pictures; `gallery=` says how many may.")
     return found

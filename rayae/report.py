@@ -117,20 +117,22 @@ def _headline(overview: Overview) -> str:
 
 def verdict(flagged: int, judged: int, threshold: Threshold) -> str | None:
     """What the share of flagged images says, held against the false alarms of the cut; None where these are unknown."""
-    expected, upper = threshold.expected_fpr, threshold.upper_fpr
-    if not judged or expected is None or upper is None:
+    expected, upper, confidence = threshold.expected_fpr, threshold.upper_fpr, threshold.confidence
+    if not judged or expected is None or upper is None or not threshold.n:
         return None
-    low, high = clopper_pearson(flagged, judged, threshold.confidence)
+    low, high = clopper_pearson(flagged, judged, confidence)
+    lower, _ = clopper_pearson(round(expected * threshold.n), threshold.n, confidence)
+    words = f"the {percent(confidence)} interval of this share is {percent(low)} to {percent(high)}"
     if low > upper:
         return (
             f"False alarms alone do not explain that: of normal images no more than {percent(upper)} would be flagged, "
-            f"and the {percent(threshold.confidence)} interval of this share is {percent(low)} to {percent(high)}. "
-            "Either there are defects, or the images are others than those the cut was calibrated on."
+            f"and {words}. Either there are defects, or the images are not like those the cut was calibrated on."
         )
-    if high < expected:
+    if high < lower:
         return (
-            f"That is less than the cut is expected to flag of normal images, which is {percent(expected)}: the images "
-            "are others than those it was calibrated on, so its figures do not hold for them."
+            f"That is less than false alarms alone should be: of normal images at least {percent(lower)} would be "
+            f"flagged, and {words}. So the images are not like those the cut was calibrated on, and its figures do not "
+            "hold for them."
         )
     return f"False alarms alone may explain that: of normal images up to {percent(upper)} would be flagged."
 
@@ -260,9 +262,10 @@ def _gallery(
     uri: str, overview: Overview, shown: pa.Table, pictures: Sequence[WorstPicture], decision: Decision | None
 ) -> Gallery:
     scale = scale_of(pictures)
+    drawn = sum(picture.original is not None for picture in pictures)
     return Gallery(
         title=title(overview, shown),
-        notes=tuple(left_out(overview, shown, len(pictures), question(uri, decision))),
+        notes=tuple(left_out(overview, shown, drawn, question(uri, decision))),
         cards=cards(pictures, shown, scale),
         rows=tuple(rows_of(shown)),
         colours=", ".join(INFERNO),

@@ -60,7 +60,7 @@ def test_what_is_left_out_is_said() -> None:
     overview, shown = asked(results([0.5, 0.6, 0.7, 0.8], 0.4), rows=2)
     assert left_out(overview, shown, 1, "rayae query") == [
         "2 flagged images are not on this page, which holds 2 rows (`rows=`); `rayae query` lists all.",
-        "The first has pictures (`gallery=`); the others are rows.",
+        "1 of 2 rows have pictures; `gallery=` says how many may.",
     ]
-    assert left_out(*asked(results([0.5], 0.4)), 0, "") == ["None has pictures (`gallery=`); the others are rows."]
+    assert left_out(*asked(results([0.5], 0.4)), 0, "") == ["0 of 1 rows have pictures; `gallery=` says how many may."]
     assert left_out(*asked(results([0.5], 0.4)), 1, "") == []

@@ -20,6 +20,7 @@ from rayae.overview import Judged, Overview
 from rayae.page import named
 from rayae.report import ReportPage, WorstPicture, compose, render, verdict
 from rayae.results import result_schema
+from rayae.statistics import percent
 from rayae.threshold import Threshold, conformal
 
 HOSTILE = [
@@ -353,7 +354,7 @@ def test_one_cut_alone_is_no_curve() -> None:
 
 
 def cut_of(expected: float | None, upper: float | None) -> Threshold:
-    return replace(fixed(0.5), expected_fpr=expected, upper_fpr=upper)
+    return replace(fixed(0.5), expected_fpr=expected, upper_fpr=upper, n=None if upper is None else 2000)
 
 
 def test_the_verdict_holds_the_flags_against_the_false_alarms_of_the_cut() -> None:
@@ -362,7 +363,11 @@ def test_the_verdict_holds_the_flags_against_the_false_alarms_of_the_cut() -> No
     low, high = binomtest(200, 1000).proportion_ci(0.95, "exact")
     assert f"the 95 % interval of this share is {100 * low:.1f} % to {100 * high:.1f} %" in more
     assert (verdict(11, 1000, cut_of(0.01, 0.02)) or "").startswith("False alarms alone may explain that")
-    assert (verdict(0, 10_000, cut_of(0.01, 0.02)) or "").startswith("That is less than the cut is expected to flag")
+    less = verdict(5, 10_000, cut_of(0.01, 0.02)) or ""
+    lower = binomtest(20, 2000).proportion_ci(0.95, "exact").low
+    assert less.startswith("That is less than false alarms alone should be: of normal images at least ")
+    assert f"at least {percent(lower)} would be flagged" in less
+    assert (verdict(65, 10_000, cut_of(0.01, 0.02)) or "").startswith("False alarms alone may explain that")
     assert verdict(5, 10, cut_of(None, None)) is None
     assert verdict(0, 0, cut_of(0.01, 0.02)) is None
 
