@@ -64,15 +64,17 @@ def compose(
 ) -> ReportPage:
     """Put a run into words and figures; `pictures` are those of the first of the rows `shown`.
 
-    With a decision it is the flags of that which the overview counts, and `threshold` is its cut.
+    With a decision it is the flags of that which the overview counts, and `threshold` is its cut; where groups have
+    their own, there is no verdict, since it holds all images against one.
     """
     cut = None if threshold is None else threshold.cut
     confidence = CONFIDENCE if threshold is None else threshold.confidence
+    several = decision is not None and len(decision.ruling.thresholds) > 1
     known = None if calibration is None else Counted.of(calibration[np.isfinite(calibration)])
     return ReportPage(
         name=uri.rstrip("/").rsplit("/", 1)[-1],
         headline=_headline(overview),
-        verdict=None if threshold is None else verdict(overview.flagged, overview.judged, threshold),
+        verdict=None if threshold is None or several else verdict(overview.flagged, overview.judged, threshold),
         guarantee=None if threshold is None else threshold.guarantee,
         notes=(*_unfinished(record, success, overview.images), *notes),
         gallery=_gallery(uri, overview, shown, pictures, decision),
@@ -175,7 +177,7 @@ def _run_facts(
 def _decision_facts(decision: Decision) -> dict[str, str]:
     asked = ", ".join(f"{name} = {value}" for name, value in decision.ruling.settings.items())
     groups = len(decision.ruling.thresholds) - 1
-    own = {"Cuts of their own": f"{groups:,} groups; all others have the one below"} if groups else {}
+    own = {"Cuts of their own": f"{groups:,} by group; all other images have the one below"} if groups else {}
     return {"Decision": decision.id, "Decided": _moment(decision.created), "Asked": asked, **own}
 
 

@@ -30,8 +30,6 @@ from rayae.threshold import Threshold
 if TYPE_CHECKING:
     from rayae.scorer import Scorer
 
-THREADS = 8
-
 
 def report(settings: ReportSettings) -> None:
     """Write the page of a run, or of a decision about it, with the first of its images reconstructed once more."""
@@ -109,11 +107,8 @@ def notes_on(
 def pictures_of(run: Run, rows: pa.Table) -> tuple[list[WorstPicture], list[str]]:
     """The images of rows as the run has kept them, and else read and reconstructed once more; what has to be said."""
     ids, side = rows["image_id"].to_pylist(), side_of(rows.num_rows)
-    known = stored(run, ids)
-    places = {image_id: place for place, image_id in enumerate(ids)}
-    shown = {
-        image_id: kept(image_id, rows["uri"][places[image_id]].as_py(), one, side) for image_id, one in known.items()
-    }
+    known, uris = stored(run, ids), dict(zip(ids, rows["uri"].to_pylist(), strict=True))
+    shown = {image_id: kept(image_id, uris[image_id], one, side) for image_id, one in known.items()}
     others = rows.filter(pa.array([image_id not in known for image_id in ids], pa.bool_()))
     notes = list[str]()
     if run.assignment.column is not None:
@@ -167,7 +162,7 @@ def bundle_of(run: Run) -> tuple[Bundle | None, list[str]]:
 def pictures(run: Run, bundle: Bundle | None, worst: pa.Table, side: int = LONGEST_SIDE) -> list[WorstPicture]:
     """The images of rows, read and reconstructed a micro-batch at a time and made small, so that they fit into memory.
 
-    One that cannot be had keeps its place, with the reason.
+    `side` is the longest that a picture may have, in pixels. One that cannot be had keeps its place, with the reason.
     """
     rows = [(row["image_id"], row["uri"]) for row in worst.select(["image_id", "uri"]).to_pylist()]
     if bundle is None or not rows:
@@ -178,7 +173,7 @@ def pictures(run: Run, bundle: Bundle | None, worst: pa.Table, side: int = LONGE
         scorer = Scorer.open(bundle)
     except RayaeError as error:
         return [WorstPicture(image_id, uri, reason=f"It could not be reconstructed: {error}") for image_id, uri in rows]
-    manifest, loader = run.manifest, Loader(Reader(), bundle.preprocess, THREADS)
+    manifest, loader = run.manifest, Loader(Reader(), bundle.preprocess, threads=1)
     found = list[WorstPicture]()
     for first in range(0, len(rows), scorer.micro_batch):
         batch = rows[first : first + scorer.micro_batch]

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -9,18 +10,23 @@ import pytest
 from PIL import Image as Pillow
 
 from rayae import bundle, storage
+from rayae.assignment import ALL
 from rayae.bundle import Bundle
 from rayae.cli import main
+from rayae.decisions import Ruling, commit, write_flags
+from rayae.flags import Cut
 from rayae.manifest import complete, plan_chunks, sizes_of, write_manifest
 from rayae.preprocess import Preprocess
 from rayae.results import PIXEL_STATISTICS, Judge, Outcome, Status, chunk_bytes, result_table, summarise
 from rayae.run import Run, total
 from rayae.settings import ReportSettings, RunnerSettings
-from rayae.threshold import conformal
+from rayae.threshold import conformal, fixed
 from rayae.verbs.report import report
 from rayae.verbs.score import fingerprint, plan_run
+from tests.unit.small_runs import CALIBRATION, finish, plan
 from tests.unit.small_things import DETECTOR, NETWORK, small_weights
 
+GROUPS = {ALL: 0.1, "a": 0.5}
 SCORES = [0.01, 0.09, 0.03, 0.05, None]
 
 
@@ -175,3 +181,25 @@ def test_rows_beyond_the_gallery_stand_on_the_page_without_pictures(run: Run) ->
     assert html.count("data:image/png;base64,") == 3
     assert "1 of 4 rows have pictures; `gallery=` says how many may." in html
     assert html.count('"words": [') == 4
+
+
+def test_where_groups_have_their_own_cuts_there_is_no_verdict_of_one(tmp_path: Path) -> None:
+    run = finish(plan(tmp_path / "run", rows=60, group=["a", "b"] * 30))
+    cuts = {name: fixed(cut, score="mse", bundle_id="b" * 12, calibration=CALIBRATION) for name, cut in GROUPS.items()}
+    ruling = Ruling(run.record["fingerprint_hash"], "0" * 16, {"rule": "fixed"}, cuts)
+    flags = {name: Cut(cut, CALIBRATION) for name, cut in cuts.items()}
+    decision = commit(run, ruling, write_flags(run, ruling.id, flags, lambda: None))
+    html = written(run, decision=decision.id)
+    assert '<dd><bdi class="box">1 by group; all other images have the one below</bdi></dd>' in html
+    assert 'class="verdict"' not in html
+    assert 'class="verdict"' in written(run)
+
+
+def test_flags_older_than_the_scores_are_told(tmp_path: Path) -> None:
+    run = finish(plan(tmp_path / "run"))
+    cuts = {ALL: fixed(0.1, score="mse", bundle_id="b" * 12, calibration=CALIBRATION)}
+    ruling = Ruling(run.record["fingerprint_hash"], "0" * 16, {"rule": "fixed"}, cuts)
+    counts = write_flags(run, ruling.id, {ALL: Cut(cuts[ALL], CALIBRATION)}, lambda: None)
+    decision = commit(run, ruling, replace(counts, scored=8))
+    told = f"The decision {decision.id} was made when 8 images were scored, and 9 are now"
+    assert told in written(run, decision=decision.id)
