@@ -14,7 +14,7 @@ class MapSettings(RunnerSettings):
     maps: Literal["none", "flagged"] = "none"
     """Whether the run keeps original, reconstruction and error map of images that are flagged, for the report."""
     max_maps: Annotated[int, Field(gt=0, le=1_000_000)] = 1000
-    """Images whose maps are kept at most, each chunk its share: 20 to 100 kB an image of 128 x 128 pixels."""
+    """Images whose maps are kept at most, each chunk its share: 15 to 60 kB an image of 128 x 128 pixels."""
 
     @property
     def most_maps(self) -> int:
