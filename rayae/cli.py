@@ -97,6 +97,7 @@ VERBS = {
             "CalibrateSettings",
             "bundle",
         ),
+        Verb("plan", "Tell what scoring will take, from a sample that is scored for real.", "PlanSettings", "images"),
         Verb(
             "score",
             "Score every image with a bundle, one Parquet row an image; resumes.",

@@ -14,7 +14,7 @@
 import contextlib
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -24,8 +24,9 @@ import pyarrow as pa
 
 from rayae import decisions, storage
 from rayae.assignment import ALL
+from rayae.complaints import told
 from rayae.decisions import Decision
-from rayae.errors import ConfigError, RunError
+from rayae.errors import ConfigError, RunError, StorageError
 from rayae.flags import FLAGS
 from rayae.numbered_files import NumberedFiles
 from rayae.results import Status, result_schema
@@ -72,13 +73,15 @@ class Database:
     """Tables that can be asked of."""
 
     connection: duckdb.DuckDBPyConnection
+    files: Mapping[str, str]
+    """The URIs of the files behind the tables, by the names by which DuckDB knows them."""
 
     def ask(self, sql: str) -> Answer:
         """The answer to one question, a SELECT or what DuckDB takes for one.
 
         ConfigError when it is none or wrong, RunError when a file of results cannot be read; its batches raise alike.
         """
-        with _told():
+        with told(self.files):
             statements = self.connection.extract_statements(sql)
             if len(statements) != 1 or statements[0].type not in QUESTIONS:
                 raise ConfigError(
@@ -96,7 +99,7 @@ class Database:
 
     def _batches(self, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
         while True:
-            with _told():
+            with told(self.files):
                 batch = _interruptible(self.connection, lambda: next(reader, None))
             if batch is None:
                 return
@@ -118,11 +121,26 @@ def opened(runs: Sequence[tuple[str, Run]], memory_bytes: int = MEMORY_BYTES) ->
         connection.register_filesystem(files)
         connection.execute(f"SET memory_limit = '{memory_bytes} B'; SET temp_directory = {quoted(scratch)}")
         connection.execute("SET enable_progress_bar = false; SET preserve_insertion_order = true")
-        with _told():
-            known = [path for schema, run in runs for path in _add(connection, files, schema, run)]
-        connection.execute(f"SET allowed_paths = {_list_of(known)}")
+        known = dict[str, str]()
+        for schema, run in runs:
+            _add(connection, files, schema, run, known)
+        connection.execute(f"SET allowed_paths = {_list_of(list(known))}")
         connection.execute("SET enable_external_access = false; SET lock_configuration = true")
-        yield Database(connection)
+        yield Database(connection, known)
+
+
+def unless_compacted(run: Run, work: Callable[[], Found]) -> Found:
+    """What `work` gives, which opens the tables of the run; once more when the run was compacted meanwhile.
+
+    Then its files are others: those that were listed when the tables were opened may be gone before they are read.
+    """
+    before = run.file_list()
+    try:
+        return work()
+    except (RunError, StorageError):
+        if run.file_list() == before:
+            raise
+    return work()
 
 
 def quoted(text: str) -> str:
@@ -135,42 +153,49 @@ def identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _add(connection: duckdb.DuckDBPyConnection, files: NumberedFiles, schema: str, run: Run) -> list[str]:
-    """Make the tables of a run; the files that they read."""
-    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {identifier(schema)}")
-    manifest = run.manifest
-    (images,) = _names(files, [storage.join(run.uri, MANIFEST)])
-    connection.execute(f"CREATE VIEW {identifier(schema)}.images AS SELECT * FROM {_parquet([images])}")
-    parts = run.result_parts()
-    results = _names(files, [uri for uri, _ in parts])
-    if results:
-        connection.execute(f"CREATE VIEW {identifier(schema)}.results AS SELECT * FROM {_parquet(results)}")
-    else:
+def _add(
+    connection: duckdb.DuckDBPyConnection, files: NumberedFiles, schema: str, run: Run, known: dict[str, str]
+) -> None:
+    """Make the tables of a run, and note the files that they read."""
+    manifest, images, results = run.manifest, [storage.join(run.uri, MANIFEST)], run.result_files()
+    listed, parts = _names(files, images), _names(files, results)
+    known |= dict(zip([*listed, *parts], [*images, *results], strict=True))
+    within = identifier(schema)
+    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {within}")
+    with told(known):  # DuckDB reads the first file of each
+        connection.execute(f"CREATE VIEW {within}.images AS SELECT * FROM {_parquet(listed)}")
+        if parts:
+            connection.execute(f"CREATE VIEW {within}.results AS SELECT * FROM {_parquet(parts)}")
+    if not parts:
         empty = result_schema(manifest.schema, run.record["scores"]).empty_table()
         _create(connection, schema, "results", empty)
     columns = 'image_id, uri, label, "group", status, error'
     connection.execute(
-        f"CREATE VIEW {identifier(schema)}.failures AS SELECT {columns} FROM {identifier(schema)}.results "
+        f"CREATE VIEW {within}.failures AS SELECT {columns} FROM {within}.results "
         f"WHERE status <> {quoted(Status.SCORED)}"
     )
     left = {chunk.number for chunk in run.chunks_left()}
     _create(connection, schema, "chunks", _chunks(run, left))
     _create(connection, schema, "thresholds", _thresholds(run))
-    return [images, *results, *_add_decisions(connection, files, schema, run)]
+    _add_decisions(connection, files, schema, run, known)
 
 
-def _add_decisions(connection: duckdb.DuckDBPyConnection, files: NumberedFiles, schema: str, run: Run) -> list[str]:
-    """Make the tables of what was decided about a run; the files that they read."""
-    known, parts = list[str](), [f"SELECT NULL::VARCHAR AS decision, * FROM {identifier(schema)}.no_flags"]
+def _add_decisions(
+    connection: duckdb.DuckDBPyConnection, files: NumberedFiles, schema: str, run: Run, known: dict[str, str]
+) -> None:
+    """Make the tables of what was decided about a run, and note the files that they read."""
+    within = identifier(schema)
+    parts = [f"SELECT NULL::VARCHAR AS decision, * FROM {within}.no_flags"]
     _create(connection, schema, "no_flags", FLAGS.empty_table())
     made = decisions.all_of(run)
     for decision in made:
-        names = _names(files, decisions.flag_files(run, decision.id))
-        known += names
+        uris = decisions.flag_files(run, decision.id)
+        names = _names(files, uris)
+        known |= dict(zip(names, uris, strict=True))
         parts.append(f"SELECT {quoted(decision.id)} AS decision, * FROM {_parquet(names)}")
-    connection.execute(f"CREATE VIEW {identifier(schema)}.flags AS {' UNION ALL BY NAME '.join(parts)}")
+    with told(known):
+        connection.execute(f"CREATE VIEW {within}.flags AS {' UNION ALL BY NAME '.join(parts)}")
     _create(connection, schema, "decisions", _decisions(made))
-    return known
 
 
 def _chunks(run: Run, left: set[int]) -> pa.Table:
@@ -238,25 +263,6 @@ def _interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[], Fou
         except BaseException:
             connection.interrupt()
             raise
-
-
-@contextlib.contextmanager
-def _told() -> Iterator[None]:
-    """What DuckDB says as an error of ours, in its own sentence."""
-    try:
-        yield
-    except duckdb.OutOfMemoryException as error:
-        raise ConfigError(f"the question needs more memory than `memory_bytes=` gives: {_sentence(error)}") from error
-    except duckdb.PermissionException as error:
-        raise ConfigError(f"a question sees the tables of the run and nothing else: {_sentence(error)}") from error
-    except duckdb.Error as error:
-        if ".parquet" in str(error):  # it names the file, where that is damaged or gone
-            raise RunError(f"the results cannot be read: {_sentence(error)}; `rayae verify` says more.") from error
-        raise ConfigError(f"the question cannot be answered: {_sentence(error)}") from error
-
-
-def _sentence(error: BaseException) -> str:
-    return " ".join(str(error).partition("\n\nLINE")[0].split())
 
 
 def float_columns(database: Database, schema: str = "main") -> list[str]:

@@ -1,6 +1,9 @@
 """Home of decisions: cuts that are chosen for the scores of a finished run, and the flags that they give.
 
     RUN/decisions/<id>/flags-000000.parquet ...    image_id, score, p_value, is_anomaly, and needs_review if asked for
+    RUN/decisions/<id>/curve.csv                   what other cuts would do
+    RUN/decisions/<id>/changes-<other>.parquet     the images that it or another decision flags, and not both
+    RUN/decisions/<id>/borderline-12.html          the images nearest to the cut
     RUN/decisions/<id>/threshold.json              the cuts and where they come from; written last
 
 The rows stand in the order of the run's files, and no score is touched. The id follows from the scores, the cuts and

@@ -160,11 +160,9 @@ def score_names(spec: Mapping[str, Any]) -> tuple[str, ...]:
 
 def build(network: Mapping[str, Any], spec: Mapping[str, Any], trusted: Collection[str] = ()) -> Detector:
     """A detector with fresh weights; BundleError when this rayae cannot build it."""
-    if set(spec) != KEYS or spec["task"] not in [*TASKS]:  # not a set's `in`, which fails on a list
-        raise BundleError(
-            f"the detector {dict(spec)} cannot be built: its parts are {', '.join(sorted(KEYS))}, and its task is one "
-            f"of {', '.join(TASKS)}."
-        )
+    problem = _problem_of_keys(spec)
+    if problem is not None:
+        raise BundleError(f"the detector cannot be built: {problem}.")
     built = networks.build(network, trusted)
     try:
         problem = _problem(network, spec)
@@ -172,7 +170,19 @@ def build(network: Mapping[str, Any], spec: Mapping[str, Any], trusted: Collecti
             return Detector(built, spec, *(network[name] for name in ("channels", "height", "width")))
     except (DataError, RuntimeError) as error:  # a standard that is none; no memory for a latent of this size
         problem = " ".join(str(error).split()).removesuffix(".")
-    raise BundleError(f"the detector {dict(spec)} cannot be built: {problem}.")
+    raise BundleError(f"the detector cannot be built: {problem}.")
+
+
+def _problem_of_keys(spec: Mapping[str, Any]) -> str | None:
+    """What keeps a spec from being looked into: the first key that it lacks or has beside its own, or no known task."""
+    missing, unknown = sorted(KEYS - {*spec}), sorted({*spec} - KEYS)
+    if missing:
+        return f"its {missing[0]} is missing"
+    if unknown:
+        return f"this rayae knows no {unknown[0]!r} of a detector"
+    if spec["task"] not in [*TASKS]:  # not a set's `in`, which fails on a list
+        return f"its task is {spec['task']!r}, and not one of {', '.join(TASKS)}"
+    return None
 
 
 def _problem(network: Mapping[str, Any], spec: Mapping[str, Any]) -> str | None:
@@ -183,7 +193,8 @@ def _problem(network: Mapping[str, Any], spec: Mapping[str, Any]) -> str | None:
     counts = {name: spec[name] for name in ("latent", "components", "textures", "nearest") if spec[name] is not None}
     wrong += unfit(counts, dict.fromkeys(counts, 1))
     if isinstance(spec["places"], Mapping):
-        wrong += unfit(spec["places"], dict.fromkeys(("features", "rows", "columns"), 1))
+        sizes = dict.fromkeys(("features", "rows", "columns"), 1)
+        wrong += [f"places.{name}" for name in unfit(spec["places"], sizes)]
     if wrong:
         return f"this rayae does not take its {', '.join(wrong)}"
     if spec["head"] is not None and spec["head"].get("channels") != network["channels"]:

@@ -8,17 +8,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from rayae.errors import DataError
-from rayae.findings import (
-    AtCut,
-    Evaluation,
-    Example,
-    Examples,
-    Floors,
-    Overlap,
-    Population,
-    RoleErrors,
-    ScoreSkill,
-)
+from rayae.evidence import AtCut, Example, Examples, Floors, Overlap, Population, RoleErrors, ScoreSkill
+from rayae.findings import Evaluation
 from rayae.floors import FLOOR_COLUMNS, TRIVIAL, Held, find_floors, without_floors
 from rayae.manifest import is_defect, is_normal
 from rayae.results import Status

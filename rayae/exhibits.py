@@ -2,24 +2,24 @@
 
 from collections.abc import Callable
 
-from rayae.findings import Evaluation, Example, Examples, Population
+from rayae.evidence import Example, Examples, Population
+from rayae.findings import Evaluation
 from rayae.statistics import Figure, percent
 
 Table = tuple[str, list[str], list[list[str]]]
 
 
 def tables(e: Evaluation) -> list[Table]:
-    """Title, columns and rows of text of each table, in the order of reading; examples if there are some."""
+    """Title, columns and rows of text of each table, in the order of reading.
+
+    What cannot be had at all has no table and no row: the words of the evaluation say why.
+    """
+    is_ranked = any(one.auroc.value is not None for one in e.skill)
     return [
         _population_table(e.population),
-        _skill_table(e),
-        _floor_table(e),
-        _cut_table(e),
-        (
-            f"{e.primary} by role",
-            ["images of the role", "images", "mean", "median"],
-            [[r.role, f"{r.images:,}", number(r.mean), number(r.median)] for r in e.errors],
-        ),
+        *([_skill_table(e), _floor_table(e)] if is_ranked else []),
+        *([_cut_table(e)] if e.at_cut.true_positives is not None else []),
+        *_role_tables(e),
         *(_example_table(title, examples) for title, examples in _titled(e.examples) if examples),
     ]
 
@@ -80,8 +80,12 @@ def _cut_table(e: Evaluation) -> Table:
     }
     rows = [[name, "-" if count is None else f"{count:,}", "-"] for name, count in counts.items()]
     rows += [[name, number(f.value), span(f)] for name, f in figures.items()]
-    title = "At the cut: none" if at.cut is None else f"At the cut {at.cut:.6g}"
-    return title, ["figure", "value", f"{percent(e.confidence)} interval"], rows
+    return f"At the cut {at.cut:.6g}", ["figure", "value", f"{percent(e.confidence)} interval"], rows
+
+
+def _role_tables(e: Evaluation) -> list[Table]:
+    rows = [[r.role, f"{r.images:,}", number(r.mean), number(r.median)] for r in e.errors if r.images]
+    return [(f"{e.primary} by role", ["images of the role", "images", "mean", "median"], rows)] if rows else []
 
 
 def _titled(examples: Examples) -> list[tuple[str, tuple[Example, ...]]]:

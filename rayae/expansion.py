@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rayae import archives
+from rayae.disk import NotAFile
 from rayae.manifest import COLUMNS
 from rayae.reach import Forbidden
 from rayae.selection import NOT_SELECTED, Select, has_ending, select
-from rayae.storage import NotAFile
 
 FOUND = {"uri": pa.string(), "size_bytes": pa.int64(), "etag": pa.string()}
 """What is known of an archive that is to be opened."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rayae.findings import Floor, Floors
+from rayae.evidence import Floor, Floors
 from rayae.score_names import COMPONENT_SCORES, NEAREST_SCORES, TEXTURE_SCORES, UNTRAINED_SCORES
 from rayae.statistics import Bools, Figure, Skill, area_under, skills
 

@@ -30,10 +30,12 @@ def read_history(folder: str) -> list[Epoch]:
 
 
 class HistoryTable:
-    """The table of epochs on the terminal, row by row as they come."""
+    """The table of epochs on the terminal, row by row as they come, after those that were done `already`."""
 
     def __init__(self, epochs: int, already: int = 0) -> None:
         self.epochs, self.shown = epochs, already
+        if already:
+            say(f"the first {already} of {epochs} epochs are done; what follows comes after them", done=already)
         if not jsonlines.is_begun():
             say(HEADER)
 

@@ -23,7 +23,10 @@ def judged(evaluation: Mapping[str, Any], cut: float | None) -> Judgement:
 
 
 def _of_one(evaluation: Mapping[str, Any], drawn: Curve | None) -> Judgement:
-    """In the shape that `findings.Evaluation.to_dict` gives it."""
+    """In the shape that `findings.Evaluation.to_dict` gives it.
+
+    What cannot be had at all has no table: the words say why.
+    """
     at, floors, primary = evaluation["at_cut"], evaluation["floors"], evaluation["primary"]
     interval = f"{percent(evaluation['confidence'])} interval"
     skill = [(score["name"], score["auroc"], score["average_precision"]) for score in evaluation["skill"]]
@@ -36,14 +39,25 @@ def _of_one(evaluation: Mapping[str, Any], drawn: Curve | None) -> Judgement:
     rates = ("recall", "precision", "false_positive_rate", "f1")
     at_cut = [(name.replace("_", " ").replace("f1", "F1"), at[name]) for name in rates]
     at_cut += [("F1 of flagging everything", floors["f1_flag_everything"])]
-    roles = [(e["role"], f"{e['images']:,}", _error(e["median"]), _error(e["mean"])) for e in evaluation["errors"]]
+    roles = [
+        (e["role"], f"{e['images']:,}", number(e["median"]), number(e["mean"]))
+        for e in evaluation["errors"]
+        if e["images"]
+    ]
+    ranked = (
+        _table("Defects ranked above normal images", f"Score | AUROC, {interval} | Average precision", skill),
+        _table("Floors, which need no trained network", f"Floor | AUROC, {interval} | {primary} above it", held),
+    )
     return Judgement(
         words=tuple(evaluation["words"]),
         tables=(
-            _table("Defects ranked above normal images", f"Score | AUROC, {interval} | Average precision", skill),
-            _table("Floors, which need no trained network", f"Floor | AUROC, {interval} | {primary} above it", held),
-            _table("At the cut", f"Figure | Value, {interval}", at_cut),
-            _table(f"{primary} by role", "Images | Count | Median | Mean", roles),
+            *(ranked if any(score["auroc"]["value"] is not None for score in evaluation["skill"]) else ()),
+            *(
+                [_table("At the cut", f"Figure | Value, {interval}", at_cut)]
+                if at["true_positives"] is not None
+                else []
+            ),
+            *([_table(f"{primary} by role", "Images | Count | Median | Mean", roles)] if roles else []),
         ),
         curve=drawn,
     )
@@ -113,7 +127,3 @@ def _figure(figure: Mapping[str, Any], style: str = ".3f") -> str:
         return NOTHING
     value, low, high = (figure[part] for part in ("value", "low", "high"))
     return f"{value:{style}}" if low is None else f"{value:{style}} ({low:{style}} to {high:{style}})"
-
-
-def _error(value: float | None) -> str:
-    return NOTHING if value is None else number(value)

@@ -8,13 +8,24 @@ from pathlib import Path
 SHARE = 0.5
 """Of free memory, for pictures; the rest is for the network, its gradients and batches, decoding, and the system."""
 MEMINFO = Path("/proc/meminfo")
-CGROUP = Path("/sys/fs/cgroup")
-GROUPS = (
-    ("memory.max", "memory.current", "memory.stat", "inactive_file"),
-    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),
-)
-"""Where the limit of a container stands, what of it is in use, and how much of that are pages of files that make room
-when asked to: of cgroups of the second version, and of the first."""
+CGROUPS = Path("/sys/fs/cgroup")
+OWN_CGROUPS = Path("/proc/self/cgroup")
+"""A line a hierarchy: its number, its controllers (none for cgroups of the second version), and the own group in it."""
+
+
+@dataclass(frozen=True)
+class Hierarchy:
+    """Where the groups of a version of cgroups lie, and what the files of each are called."""
+
+    mount: str
+    limit: str
+    usage: str
+    cache: str
+    """In `memory.stat`: pages of files, which make room when asked to, of the group and all below it."""
+
+
+FIRST = Hierarchy("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+SECOND = Hierarchy("", "memory.max", "memory.current", "inactive_file")
 
 
 @dataclass(frozen=True)
@@ -53,8 +64,11 @@ def in_words(size_bytes: float) -> str:
 
 
 def free_bytes() -> int:
-    """The memory that this process may still take: of the machine, and of its container if that has a limit."""
-    return max(0, min([_of_machine(), *_of_containers()]))
+    """The memory that this process may still take: of the machine, and of each group of processes that it is in.
+
+    A limit stands for a container, a batch job or a systemd unit, and holds for all groups within its own.
+    """
+    return max(0, min([_of_machine(), *_of_groups()]))
 
 
 def _of_machine() -> int:
@@ -64,13 +78,32 @@ def _of_machine() -> int:
     return _numbers(MEMINFO.read_text())["MemAvailable:"] * 1024
 
 
-def _of_containers() -> list[int]:
-    found = []
-    for limit, usage, statistics, cache in GROUPS:
-        if (CGROUP / limit).exists() and (said := (CGROUP / limit).read_text().strip()) != "max":
-            makes_room = _numbers((CGROUP / statistics).read_text())[cache]
-            found.append(int(said) - int((CGROUP / usage).read_text()) + makes_room)
-    return found
+def _of_groups() -> list[int]:
+    """What is left below the limit of every group that has one."""
+    if not OWN_CGROUPS.exists():
+        return []
+    groups = []
+    for line in OWN_CGROUPS.read_text().splitlines():
+        _, controllers, own = line.split(":", 2)
+        if not controllers:
+            groups += _groups_of(SECOND, own)
+        elif "memory" in controllers.split(","):
+            groups += _groups_of(FIRST, own)
+    return groups
+
+
+def _groups_of(hierarchy: Hierarchy, own: str) -> list[int]:
+    root = CGROUPS / hierarchy.mount
+    path = root / own.lstrip("/")
+    if ".." in path.parts:  # of a group outside of what is mounted here
+        path = root
+    left = []
+    for group in (path, *path.parents[: len(path.parts) - len(root.parts)]):
+        limit = group / hierarchy.limit
+        if limit.exists() and (said := limit.read_text().strip()) != "max":  # a container may see its root alone
+            makes_room = _numbers((group / "memory.stat").read_text())[hierarchy.cache]
+            left.append(int(said) - int((group / hierarchy.usage).read_text()) + makes_room)
+    return left
 
 
 def _numbers(text: str) -> dict[str, int]:

@@ -87,7 +87,7 @@ class Judged:
             scored=sum(tally.scored for tally in found),
             judged=sum(tally.judged for tally in found),
             flagged=sum(tally.flagged for tally in found),
-            scores=self._scores(cut),
+            scores=self.scores(cut),
             bundle_ids=ids,
             examples=self._examples(),
             groups=tuple(groups),
@@ -134,11 +134,13 @@ class Judged:
         places = {image_id: place for place, image_id in enumerate(rows["image_id"].to_pylist())}
         return rows.take(pa.array([places[image_id] for image_id in image_ids], pa.int64()))
 
-    def _scores(self, cut: float | None) -> Counted:
+    def scores(self, cut: float | None, column: str | None = None, value: str | None = None) -> Counted:
+        """The scores, all or those of the rows that have a value in a column; those on both sides of a cut apart."""
+        own = "" if column is None or value is None else f" AND {identifier(column)}::VARCHAR = {quoted(value)}"
         above = "false" if cut is None else f"score > CAST('{np.float32(cut)!s}' AS FLOAT)"
         size = f"CASE WHEN score = 0 THEN 0 ELSE floor(log2(abs(score::DOUBLE)) * {BINS_AN_OCTAVE}) END"
         rows = self.database.table(
-            "SELECT avg(score::DOUBLE) AS value, count(*) AS images FROM results WHERE isfinite(score) "
+            f"SELECT avg(score::DOUBLE) AS value, count(*) AS images FROM results WHERE isfinite(score){own} "
             f"GROUP BY {above}, sign(score), {size} ORDER BY value"
         )
         return Counted(rows["value"].to_numpy(), rows["images"].to_numpy())

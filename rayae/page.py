@@ -79,6 +79,29 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Distribution:
+    """The scores that one bundle gave: on an axis of their own, since no two bundles have one scale."""
+
+    name: str
+    """The value of the column by which bundles are chosen; empty where there is but one."""
+    score_name: str
+    score_words: str | None
+    histogram: Histogram
+    calibrated_on: str | None
+    """How many images the outline is of."""
+
+
+@dataclass(frozen=True)
+class Products:
+    """What is said of each product of a run with a set of bundles."""
+
+    table: Table
+    distributions: tuple[Distribution, ...]
+    undrawn: str | None
+    """Which products have no distribution on the page, and why."""
+
+
+@dataclass(frozen=True)
 class Line:
     """A line of a plot in a box of 100 by 100: its points, and those around its interval."""
 
@@ -152,12 +175,10 @@ class ReportPage:
     notes: tuple[str, ...]
     gallery: Gallery
     score_name: str
-    score_words: str | None
-    histogram: Histogram | None
-    calibrated_on: str | None
+    distributions: tuple[Distribution, ...]
+    """One, or one a product; none when no image has a score."""
     groups: Rates | None
-    products: Table | None
-    """What each bundle of a set found."""
+    products: Products | None
     evaluation: Judgement | None
     statuses: tuple[Count, ...]
     flagged: Count | None

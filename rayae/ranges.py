@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 
-from rayae import objects, storage
+from rayae import disk, objects, storage
 from rayae.errors import StorageError
 
 
@@ -24,7 +24,7 @@ class Ranges:
             return objects.read_part(self.uri, first, length)
         with storage.explained("read", self.uri):
             if storage.is_local(self.uri):
-                with storage.open_file(storage.local_path(self.uri)) as file:
+                with disk.open_file(storage.local_path(self.uri)) as file:
                     return os.pread(file.fileno(), length, first)
             filesystem, path = storage.filesystem_of(self.uri)
             found: bytes = filesystem.cat_file(path, start=first, end=first + length)
@@ -42,7 +42,7 @@ def open_ranges(uri: str, size_bytes: int | None = None, etag: str | None = None
         return Ranges(uri, answer.size_bytes, answer.etag)
     with storage.explained("read", uri):
         if storage.is_local(uri):
-            with storage.open_file(storage.local_path(uri)) as file:
+            with disk.open_file(storage.local_path(uri)) as file:
                 status = os.fstat(file.fileno())
             return Ranges(uri, status.st_size, f"{status.st_mtime_ns:x}")
         filesystem, path = storage.filesystem_of(uri)

@@ -10,16 +10,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from rayae.assignment import Assignment
 from rayae.decisions import Decision
+from rayae.distributions import distribution
 from rayae.gallery import left_out, link, p_words, rows_of, title
-from rayae.histogram import Counted, histogram, number
-from rayae.judgement import NOTHING, judged
+from rayae.histogram import number
+from rayae.judgement import judged
 from rayae.overview import EXAMPLES, Overview, Tally
-from rayae.page import Count, Fact, Failure, Gallery, Rate, Rates, ReportPage, Shown, Table, Worst, render
+from rayae.page import Count, Fact, Failure, Gallery, Products, Rate, Rates, ReportPage, Shown, Worst, render
 from rayae.pictures import INFERNO, brightest, heat, photograph
 from rayae.results import Status
-from rayae.score_names import IN_WORDS
 from rayae.statistics import clopper_pearson, percent
 from rayae.threshold import Threshold
 
@@ -58,7 +57,7 @@ def compose(
     decision: Decision | None = None,
     calibration: NDArray[np.float32] | None = None,
     evaluation: Mapping[str, Any] | None = None,
-    products: Table | None = None,
+    products: Products | None = None,
     pictures: Sequence[WorstPicture] = (),
     notes: Sequence[str] = (),
 ) -> ReportPage:
@@ -70,18 +69,17 @@ def compose(
     cut = None if threshold is None else threshold.cut
     confidence = CONFIDENCE if threshold is None else threshold.confidence
     several = decision is not None and len(decision.ruling.thresholds) > 1
-    known = None if calibration is None else Counted.of(calibration[np.isfinite(calibration)])
+    own = distribution(overview.scores, score_name, threshold, calibration)
+    drawn = (own,) if products is None else products.distributions
     return ReportPage(
         name=uri.rstrip("/").rsplit("/", 1)[-1],
         headline=_headline(overview),
         verdict=None if threshold is None or several else verdict(overview.flagged, overview.judged, threshold),
         guarantee=None if threshold is None else threshold.guarantee,
         notes=(*_unfinished(record, success, overview.images), *notes),
-        gallery=_gallery(uri, overview, shown, pictures, decision),
+        gallery=_gallery(uri, overview, shown, pictures, decision, in_turn=products is not None),
         score_name=score_name,
-        score_words=IN_WORDS.get(score_name),
-        histogram=histogram(overview.scores, known, cut),
-        calibrated_on=None if known is None or not known.total else f"{known.total:,}",
+        distributions=tuple(one for one in drawn if one is not None),
         groups=_rates(overview, confidence),
         products=products,
         evaluation=None if evaluation is None else judged(evaluation, cut),
@@ -261,13 +259,20 @@ def _stages(success: Mapping[str, Any] | None) -> tuple[Count, ...]:
 
 
 def _gallery(
-    uri: str, overview: Overview, shown: pa.Table, pictures: Sequence[WorstPicture], decision: Decision | None
+    uri: str,
+    overview: Overview,
+    shown: pa.Table,
+    pictures: Sequence[WorstPicture],
+    decision: Decision | None,
+    *,
+    in_turn: bool,
 ) -> Gallery:
     scale = scale_of(pictures)
     drawn = sum(picture.original is not None for picture in pictures)
+    order = ["The highest of each product come first, then the second of each, and so on."] if in_turn else []
     return Gallery(
         title=title(overview, shown),
-        notes=tuple(left_out(overview, shown, drawn, question(uri, decision))),
+        notes=(*order, *left_out(overview, shown, drawn, question(uri, decision))),
         cards=cards(pictures, shown, scale),
         rows=tuple(rows_of(shown)),
         colours=", ".join(INFERNO),
@@ -318,29 +323,3 @@ def scale_of(pictures: Sequence[WorstPicture]) -> float | None:
     """The error that gets the brightest colour in their error maps; None when there are none."""
     maps = [picture.error_map for picture in pictures if picture.error_map is not None]
     return brightest(maps) if maps else None
-
-
-def products_table(assignment: Assignment, tallies: Sequence[Tally]) -> Table | None:
-    """What each bundle of a set found in its images, which are counted by its column; None for one bundle."""
-    if assignment.column is None:
-        return None
-    known = [tally for tally in tallies if tally.value in assignment.bundles]
-    rows = [_product(tally, assignment.bundles[str(tally.value)].threshold) for tally in sorted(known, key=_by_value)]
-    others = [tally for tally in tallies if tally.value not in assignment.bundles]
-    if others:
-        images, scored = (sum(getattr(tally, name) for tally in others) for name in ("images", "scored"))
-        rows.append(("without a bundle", f"{images:,}", f"{scored:,}", NOTHING, NOTHING, NOTHING))
-    columns = (assignment.column, "Images", "Scored", "Flagged", "Share", "Cut")
-    return Table(f"Each {assignment.column} has its bundle and its cut", columns, tuple(rows))
-
-
-def _product(tally: Tally, cut: Threshold | None) -> tuple[str, ...]:
-    counts = (str(tally.value), f"{tally.images:,}", f"{tally.scored:,}")
-    if cut is None:
-        return (*counts, NOTHING, NOTHING, NOTHING)
-    share = percent(tally.flagged / tally.scored) if tally.scored else NOTHING
-    return (*counts, f"{tally.flagged:,}", share, f"{cut.score} above {np.float32(cut.cut)!s}")
-
-
-def _by_value(tally: Tally) -> str:
-    return str(tally.value)

@@ -159,7 +159,10 @@ def _loaded(bundle: Bundle) -> Detector:
     given = {key: getattr(preprocess, key) for key in wanted}
     if wanted != given:
         raise BundleError(f"{bundle.uri}: the network takes {wanted}, and the preprocess of the bundle gives {given}.")
-    detector = detectors.load(network, bundle.detector, bundle.weights())
+    try:
+        detector = detectors.load(network, bundle.detector, bundle.weights())
+    except BundleError as error:
+        raise BundleError(f"{bundle.uri}: {error}") from error
     known = detector.score_names()
     unknown = [name for name in bundle.scores if name not in known]
     if unknown:

@@ -6,7 +6,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +26,7 @@ from rayae.results import NOBODY, ChunkSummary, Judge, Outcome, Status, chunk_by
 from rayae.run import Run, total
 from rayae.scorer import Scorer
 from rayae.scorers import Scorers
+from rayae.stages import shares_in_words
 from rayae.terminal import Progress
 from rayae.traffic import Traffic
 
@@ -180,9 +180,11 @@ class ChunkScorer:
         return result_table(images, outcome, judge, self.run.record["scores"])
 
     def _write(self, chunk: Chunk, table: pa.Table, seconds: Mapping[str, float], traffic: Traffic) -> ChunkSummary:
+        """Write the chunk's file; what that took is told to the driver alone, since it cannot stand in the file."""
+        started = time.perf_counter()
         summary = summarise(chunk.number, table, seconds, traffic.to_dict())
         storage.write_bytes(self.run.chunk_uri(chunk.number), chunk_bytes(table, summary, self.plan.fingerprint))
-        return summary
+        return replace(summary, seconds=summary.seconds | {"write": round(time.perf_counter() - started, 4)})
 
     def _score(
         self,
@@ -321,6 +323,16 @@ def why_forbidden(by_status: Mapping[str, int]) -> str:
     return f" {forbidden:,} are forbidden: {asks}." if forbidden else ""
 
 
+@dataclass(frozen=True)
+class Pass:
+    """What one driver has done of a run."""
+
+    wall_seconds: float
+    images_per_second: float
+    seconds: Mapping[str, float]
+    """Of its workers, by stage."""
+
+
 def score_inline(plan: ScoringPlan, run: Run, chunks: Iterable[Chunk]) -> Iterator[ChunkSummary]:
     """Score chunks in this process. A chunk over which an earlier process died is decoded in a child process."""
     suspect = run.died_over()
@@ -335,17 +347,20 @@ def score_inline(plan: ScoringPlan, run: Run, chunks: Iterable[Chunk]) -> Iterat
 
 def follow(
     run: Run, summaries: Iterable[ChunkSummary], budget: FailureBudget, left: int, what: str = "score"
-) -> dict[str, Any]:
-    """Consume the summaries of a run as they come: progress, failure budget; returns wall seconds and images done."""
+) -> "Pass":
+    """Consume the summaries of a run as they come: progress, failure budget; returns what it took."""
     before = total(run.summaries())
     started, done, flagged = time.monotonic(), 0, before["flagged"]
     failed = before["images"] - before["by_status"].get(Status.SCORED, 0)
+    seconds = Counter[str]()
     with Progress(what, run.rows, already=run.rows - left) as progress:
         for summary in summaries:
             done, flagged, failed = done + summary.images, flagged + summary.flagged, failed + summary.failed
             budget.spend(summary.by_status)
+            seconds.update(summary.seconds)
             flags = f"{flagged:,} flagged" if run.has_threshold else ""
-            note = ", ".join(filter(None, [flags, f"{failed:,} failed"]))
-            progress.advance(summary.images, note, flagged=flagged, failed=failed)
-    seconds = time.monotonic() - started
-    return {"wall_seconds": round(seconds, 2), "images_per_second": round(done / max(seconds, 1e-9), 1)}
+            note = ", ".join(filter(None, [flags, f"{failed:,} failed", shares_in_words(seconds)]))
+            stages = {stage: round(value, 2) for stage, value in seconds.items()}
+            progress.advance(summary.images, note, flagged=flagged, failed=failed, stage_seconds=stages)
+    wall = time.monotonic() - started
+    return Pass(round(wall, 2), round(done / max(wall, 1e-9), 1), dict(seconds))

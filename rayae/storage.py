@@ -4,16 +4,11 @@ A file is written whole or not at all: on disk beside its place and then renamed
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import posixpath
-import secrets
-import stat
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
@@ -23,12 +18,11 @@ import fsspec
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from rayae import objects, reach
+from rayae import disk, objects, reach
 from rayae.access import options_of_fsspec, permission
 from rayae.errors import ConfigError, RayaeError, StorageError
 
 LOCAL_SCHEMES = ("file://", "local://")
-SECONDS_OF_A_WRITE = 3600.0
 
 
 def is_local(uri: str) -> bool:
@@ -141,19 +135,6 @@ def open_read(uri: str) -> IO[bytes]:
         return opened
 
 
-class NotAFile(StorageError):
-    """There is something at a path that is no file: a folder, FIFO, socket or device."""
-
-
-def open_file(path: str) -> IO[bytes]:
-    """Open a file of this machine for reading, without a buffer; what is none is never waited for. NotAFile."""
-    opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(opened).st_mode):
-        os.close(opened)
-        raise NotAFile(f"cannot read {path}: it is no file.")
-    return open(opened, "rb", buffering=0)
-
-
 def read_bytes(uri: str) -> bytes:
     """The whole of a file."""
     with explained("read", uri), open_read(uri) as file:
@@ -172,7 +153,7 @@ def write_bytes(uri: str, data: bytes) -> None:
     """Write a file whole or not at all, in place of one that may be there."""
     with explained("write", uri):
         if is_local(uri):
-            _write_beside(Path(absolute(uri)), data, os.replace)
+            disk.write(Path(absolute(uri)), data, os.replace)
         else:
             filesystem, path = filesystem_of(uri)
             filesystem.pipe_file(path, data)
@@ -201,7 +182,7 @@ def create(uri: str, data: bytes) -> bool:
     """
     if is_local(uri):
         with explained("write", uri):
-            return _write_beside(Path(absolute(uri)), data, os.link)
+            return disk.write(Path(absolute(uri)), data, os.link)
     if objects.is_object_store(uri):
         return objects.create(absolute(uri), data)
     if exists(uri):
@@ -246,47 +227,28 @@ def _locked(uri: str) -> Iterator[None]:
     if not is_local(uri):
         yield
         return
-    path = Path(absolute(uri))
-    with explained("lock", uri), open(path.with_name(f".{path.name}.lock"), "a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with explained("lock", uri), disk.locked(Path(absolute(uri))):
         yield
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A file in a directory: its name, bytes, and when it was written, in seconds since 1970, where that is known."""
-
-    name: str
-    size_bytes: int
-    modified: float | None
-
-
-def list_files(uri: str) -> list[Entry]:
+def list_files(uri: str) -> list[disk.Entry]:
     """The files that lie directly in a directory, by name, hidden ones left out; none when there is no directory."""
     if objects.is_object_store(uri):
         found = objects.level(absolute(uri) + "/")[0].to_pylist()
         entries = [
-            Entry(one["uri"].rpartition("/")[2], one["size_bytes"], one["modified"].timestamp()) for one in found
+            disk.Entry(one["uri"].rpartition("/")[2], one["size_bytes"], one["modified"].timestamp()) for one in found
         ]
     elif is_local(uri):
         with explained("list", uri):
-            entries = _list_local_files(absolute(uri))
+            entries = disk.list_files(absolute(uri))
     else:
         with explained("list", uri):
             filesystem, path = filesystem_of(uri)
             below = filesystem.ls(path, detail=True) if filesystem.isdir(path) else []
             entries = [
-                Entry(one["name"].rpartition("/")[2], one["size"], None) for one in below if one["type"] == "file"
+                disk.Entry(one["name"].rpartition("/")[2], one["size"], None) for one in below if one["type"] == "file"
             ]
     return sorted((entry for entry in entries if entry.name and entry.name[0] != "."), key=lambda entry: entry.name)
-
-
-def _list_local_files(path: str) -> list[Entry]:
-    if not os.path.isdir(path):
-        return []
-    with os.scandir(path) as found:
-        files = [(entry.name, entry.stat()) for entry in found if entry.is_file()]
-    return [Entry(name, status.st_size, status.st_mtime) for name, status in files]
 
 
 def read_tail(uri: str, count: int) -> bytes:
@@ -295,9 +257,7 @@ def read_tail(uri: str, count: int) -> bytes:
         return objects.read_tail(absolute(uri), count)
     with explained("read", uri):
         if is_local(uri):  # a tenth of what fsspec takes to open it: a resumed run reads the tails of all its files
-            with open(local_path(uri), "rb", buffering=0) as plain:
-                size_bytes = os.fstat(plain.fileno()).st_size
-                return os.pread(plain.fileno(), count, max(0, size_bytes - count))
+            return disk.read_tail(local_path(uri), count)
         with open_read(uri) as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - count))
             return file.read()
@@ -310,13 +270,8 @@ def open_write(uri: str) -> Iterator[IO[bytes]]:
     For object storage it grows in a temporary file of this machine first.
     """
     if is_local(uri):
-        path = Path(absolute(uri))
-        with explained("write", uri):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with _beside(path) as (beside, file):
-                yield file
-                _to_disk(file)
-                os.replace(beside, path)
+        with explained("write", uri), disk.growing(Path(absolute(uri))) as file:
+            yield file
         return
     with tempfile.NamedTemporaryFile(prefix="rayae-") as grown:
         with explained("write", grown.name):
@@ -331,10 +286,7 @@ def sweep(uri: str) -> None:
     """Remove what killed writers have left in a local directory; a writer of the last hour is left alone."""
     if is_local(uri):
         with explained("clean", uri):
-            for part in Path(absolute(uri)).glob(".*.part"):
-                with contextlib.suppress(FileNotFoundError):
-                    if time.time() - part.stat().st_mtime > SECONDS_OF_A_WRITE:
-                        part.unlink()
+            disk.sweep(Path(absolute(uri)))
 
 
 def remove(uri: str) -> None:
@@ -391,32 +343,3 @@ def explained(verb: str, uri: str) -> Iterator[None]:
         if is_local(uri):
             raise
         raise StorageError(f"cannot {verb} {uri}: {type(error).__name__}: {error}.") from error
-
-
-def _write_beside(path: Path, data: bytes, put_in_place: Callable[[Path, Path], None]) -> bool:
-    """Write beside the place and then put it there by one call; False when that finds the place taken."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _beside(path) as (beside, file):
-        file.write(data)
-        _to_disk(file)
-        try:
-            put_in_place(beside, path)
-        except FileExistsError:
-            return False
-    return True
-
-
-@contextlib.contextmanager
-def _beside(path: Path) -> Iterator[tuple[Path, IO[bytes]]]:
-    """A file beside the place, gone when the block ends unless it was moved."""
-    beside = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.part")  # 40: a name holds 255 bytes
-    try:
-        with open(beside, "wb") as file:
-            yield beside, file
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def _to_disk(file: IO[bytes]) -> None:
-    file.flush()
-    os.fsync(file.fileno())

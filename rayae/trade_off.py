@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from rayae.findings import TradeOff
+from rayae.evidence import TradeOff
 from rayae.statistics import Bools, rate
 
 POINTS = 100

@@ -75,7 +75,7 @@ def cost(basis: Basis, labelled: Labelled, costs: Costs) -> Threshold:
     words = (
         f"Where a missed defect costs {costs.cost_fn:g}, a false alarm {costs.cost_fp:g}, and "
         f"{percent(costs.prevalence)} of the images are defects, this is the least expected cost an image, "
-        f"{apparent:.4g}; chosen and measured on different images it is {crossed:.4g}.{about_extremes(costs, cut)}"
+        f"{apparent:.4g}; chosen and measured on different images it is {crossed:.4g}.{about_extremes(costs, cut, low)}"
         f"{about_review(costs, cut, low)} It is an estimate from {len(labelled.defects):,} labelled defects, "
         f"{len(labelled.normals):,} labelled normal images and those of the calibration, and no guarantee."
         f"{labelled.about_groups()}"
@@ -99,14 +99,13 @@ def cheapest(roc: Roc, costs: Costs, *, of_band: bool = False) -> float:
     return roc.cut_at(int(places[np.flatnonzero(spent <= spent.min() * (1 + 1e-12))[-1]]))
 
 
-def about_extremes(costs: Costs, cut: float) -> str:
+def about_extremes(costs: Costs, cut: float, low: float) -> str:
     """What it costs to do without scores, and whether that is cheapest."""
     nothing, everything = costs.prevalence * costs.cost_fn, (1 - costs.prevalence) * costs.cost_fp
-    chosen = {
-        HIGHEST: ", and no cut is cheaper than to flag nothing",
-        -HIGHEST: ", and no cut is cheaper than the last",
-    }
-    return f" To flag nothing costs {nothing:.4g}, to flag everything {everything:.4g}{chosen.get(cut, '')}."
+    words = f" To flag nothing costs {nothing:.4g}, to flag everything {everything:.4g}"
+    if low < cut or abs(cut) < HIGHEST:
+        return f"{words}."
+    return f"{words}: no cut is cheaper than to flag {'nothing' if cut > 0 else 'everything'}."
 
 
 def about_review(costs: Costs, cut: float, low: float) -> str:

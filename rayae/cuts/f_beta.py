@@ -26,15 +26,15 @@ def f_beta(basis: Basis, labelled: Labelled, beta: float, prevalence: float | No
         labelled = labelled.with_normals(basis.calibration)
     labelled.needs("f_beta", 2, 2)
     share = float(labelled.is_defect.mean()) if prevalence is None else prevalence
-
     best = partial(best_cut, beta=beta, share=share)
     cut = best(labelled.roc())
     apparent = value(labelled.rates(cut), beta, share)
     crossed = value(crossfitted("f_beta", labelled, best), beta, share)
     everything = value(Rates(1.0, 1.0), beta, share)
+    normals = "normal images" if prevalence is None else "normal images, labelled and of the calibration,"
     stated = "as many as of these images" if prevalence is None else "as stated"
     guarantee = (
-        f"Of {len(labelled.defects):,} defects and {len(labelled.normals):,} normal images this cut has the best "
+        f"Of {len(labelled.defects):,} defects and {len(labelled.normals):,} {normals} this cut has the best "
         f"F{beta:g}, {apparent:.3f}, where {percent(share)} are defects, {stated}; chosen and measured on different "
         f"images it is {crossed:.3f}, and {everything:.3f} to flag everything. It is an estimate, and no guarantee."
         f"{labelled.where(labelled.is_defect).about_groups()}"

@@ -22,8 +22,8 @@ START = 0.1
 """Share of the calibration scores that the tail is fitted to."""
 FEWEST, MOST = 50, 1000
 """Scores of the tail. The shape is known to (1 + shape) / sqrt(N) (Smith 1987), which is 0.14 with 50 and an
-exponential tail; the rates above cuts from so few are by half and more above those asked for (benchmarks/coverage.txt).
-Beyond 1,000 the start moves up instead, where the model is nearer to the truth."""
+exponential tail; the rate above a cut from so few is on average twice the one asked for, that from 500 a tenth more
+(benchmarks/coverage.txt). Beyond 1,000 the start moves up instead, where the model is nearer to the truth."""
 LOWEST_SHAPE = -0.5
 """Below it the likelihood has no regular maximum (Smith 1985)."""
 WORST_FIT = 0.01

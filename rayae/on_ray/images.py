@@ -21,11 +21,12 @@ from ray.util.annotations import RayDeprecationWarning
 from rayae.batches import Streamed
 from rayae.duplicates import THUMBNAIL, Thumbnails, ThumbnailsOf, thumbnail
 from rayae.errors import ClusterError, RayaeError
+from rayae.flatness import is_flat
 from rayae.loader import Loader
 from rayae.on_ray.cluster import last_line, refusal
 
 IMAGES_A_BLOCK = 64
-BECAME = ("image_id", "status", "error", "digest", "refused_by")
+BECAME = ("image_id", "status", "error", "digest", "is_flat", "refused_by")
 BOUNDED_RETRIES: dict[str, Any] = {"max_retries": 2}
 """A block whose task dies is not tried for ever, as it is by Ray Data's default."""
 
@@ -47,9 +48,9 @@ class OnStorage:
 
 
 def decode_block(rows: pa.Table, loader: Loader) -> dict[str, NDArray[np.generic]]:
-    """A Ray Data step: manifest rows in; `image_id`, `pixels` [H, W, C] uint8, `status`, `error`, `digest` out.
+    """A Ray Data step: manifest rows in; `image_id`, `pixels`, `status`, `error`, `digest`, `is_flat` out.
 
-    The pixels of a row that could not be decoded are zeros.
+    Pixels are [H, W, C] uint8, and zeros for a row that could not be decoded.
     """
     shape = (loader.preprocess.height, loader.preprocess.width, loader.preprocess.channels)
     pixels = np.zeros((rows.num_rows, *shape), np.uint8)
@@ -57,7 +58,7 @@ def decode_block(rows: pa.Table, loader: Loader) -> dict[str, NDArray[np.generic
 
 
 def look_at_block(rows: pa.Table, loader: Loader) -> pa.Table:
-    """A Ray Data step: manifest rows in; `image_id`, `thumbnail`, `status`, `error`, `digest` out.
+    """A Ray Data step: manifest rows in; `image_id`, `thumbnail`, `status`, `error`, `digest`, `is_flat` out.
 
     The thumbnail is that for near-duplicates, as bytes; null where `is_compared` is false and where there is none.
     """
@@ -82,11 +83,13 @@ def _became(
     became = []
     try:
         for place, one in enumerate(loader.load(rows)):
-            became.append((str(one.picture.status), one.picture.error or "", one.digest or "", ""))
-            if one.picture.pixels is not None:
-                take(place, one.picture.pixels)
+            pixels = one.picture.pixels
+            flat = pixels is not None and is_flat(pixels)
+            became.append((str(one.picture.status), one.picture.error or "", one.digest or "", flat, ""))
+            if pixels is not None:
+                take(place, pixels)
     except RayaeError as error:
-        became = [("", str(error), "", type(error).__name__)] * rows.num_rows
+        became = [("", str(error), "", False, type(error).__name__)] * rows.num_rows
     words = {name: np.array(column) for name, column in zip(BECAME[1:], zip(*became, strict=True), strict=True)}
     return {"image_id": rows["image_id"].to_numpy(), **words}
 
@@ -101,7 +104,8 @@ def taken_in(images: pa.Table, loader: Loader, is_held: bool) -> tuple[Dataset |
 
 
 def decode_on_ray(images: pa.Table, loader: Loader) -> tuple[Dataset, pd.DataFrame]:
-    """The pictures of a manifest, decoded once, and what became of each (`image_id`, `status`, `error`, `digest`).
+    """The pictures of a manifest, decoded once, and what became of each (`image_id`, `status`, `error`, `digest`,
+    `is_flat`).
 
     Epochs read the pixels from Ray's object store, which spills to disk. Raises the RayaeErrors of the workers, and
     ClusterError when they die.

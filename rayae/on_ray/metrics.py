@@ -17,7 +17,7 @@ from rayae.results import ChunkSummary
 COUNTERS = {
     "rayae_images": "Images that have got their rows, by status.",
     "rayae_flagged": "Images that have been flagged as anomalies.",
-    "rayae_stage_seconds": "Seconds of workers by stage (fetch, decode, wait, model), all threads together.",
+    "rayae_stage_seconds": "Seconds of workers by stage (fetch, decode, wait, model, write), all threads together.",
     "rayae_read_bytes": "Bytes of images that came from storage.",
     "rayae_requests": "Requests for images to object storage and web servers, each try by itself.",
     "rayae_retries": "Requests that were sent because the one before had failed.",

@@ -59,22 +59,18 @@ def train_on_ray(
     """
     storage.remove(storage.join(folder, REFUSAL))
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", SECONDS_BETWEEN_POLLS)
+    work = {
+        "plan": plan,
+        "share": share,
+        "folder": folder,
+        "region": region,
+        "compiled": compiled,
+        "on_storage": images if isinstance(images, OnStorage) else None,
+    }
     trainer = TorchTrainer(
         _work,
-        train_loop_config={
-            "plan": plan,
-            "share": share,
-            "folder": folder,
-            "region": region,
-            "compiled": compiled,
-            "on_storage": images if isinstance(images, OnStorage) else None,
-        },
-        scaling_config=ScalingConfig(
-            num_workers=workers.count if workers.most is None else (workers.count, workers.most),
-            elastic_resize_monitor_interval_s=SECONDS_BETWEEN_RESIZES,
-            use_gpu=workers.gpus > 0,
-            resources_per_worker={"CPU": workers.cpus, **({"GPU": workers.gpus} if workers.gpus else {})},
-        ),
+        train_loop_config=work,
+        scaling_config=_scaling(workers),
         run_config=RunConfig(
             name=name,
             **_storage(folder),
@@ -84,6 +80,20 @@ def train_on_ray(
         datasets={} if isinstance(images, OnStorage) else {"images": images},
         dataset_config=DataConfig(datasets_to_split=[]),
     )
+    return _reached(trainer, folder, max_failures)
+
+
+def _scaling(workers: Workers) -> ScalingConfig:
+    return ScalingConfig(
+        num_workers=workers.count if workers.most is None else (workers.count, workers.most),
+        elastic_resize_monitor_interval_s=SECONDS_BETWEEN_RESIZES,
+        use_gpu=workers.gpus > 0,
+        resources_per_worker={"CPU": workers.cpus, **({"GPU": workers.gpus} if workers.gpus else {})},
+    )
+
+
+def _reached(trainer: TorchTrainer, folder: str, max_failures: int) -> Progress:
+    """What the workers reach, or the error that ended them."""
     try:
         checkpoint = _fit_interruptibly(trainer).checkpoint
     except (TrainingFailedError, RayError) as error:

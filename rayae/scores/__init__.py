@@ -108,12 +108,7 @@ def measure(
             scores["latent_distance"] = gaussian(latent)
         if places is not None and features and wanted & {*PLACE_SCORES}:
             scores |= place_scores(places(features), region)
-        if components is not None and wanted & {*COMPONENT_SCORES}:
-            scores |= _of_components(images, components, region, wanted)
-        if textures is not None and wanted & {*TEXTURE_SCORES}:
-            scores |= texture_scores(textures(images if region is None else region.masked(images)), region)
-        if nearest is not None and wanted & {*NEAREST_SCORES}:
-            scores["nearest_distance"] = nearest(images if region is None else region.masked(images))
+        scores |= _without_network(images, components, textures, nearest, region, wanted)
         if standard is not None and COMBINED in names and {*standard.names} <= {*scores}:
             scores[COMBINED] = standard.combined(scores)
     return {name: scores[name] for name in names if name in scores}
@@ -145,11 +140,29 @@ def _of_pictures(images: Tensor, reconstructions: Tensor, region: Region | None,
     return scores
 
 
+def _without_network(
+    images: Tensor,
+    components: Components | None,
+    textures: Textures | None,
+    nearest: Nearest | None,
+    region: Region | None,
+    wanted: set[str],
+) -> dict[str, Tensor]:
+    """What images alone say beside those that were trained on."""
+    scores: dict[str, Tensor] = {}
+    seen = images if region is None else region.masked(images)
+    if components is not None and wanted & {*COMPONENT_SCORES}:
+        scores |= _of_components(seen, components, region, wanted)
+    if textures is not None and wanted & {*TEXTURE_SCORES}:
+        scores |= texture_scores(textures(seen), region)
+    if nearest is not None and wanted & {*NEAREST_SCORES}:
+        scores["nearest_distance"] = nearest(seen)
+    return scores
+
+
 def _of_components(
     images: Tensor, components: Components, region: Region | None, wanted: set[str]
 ) -> dict[str, Tensor]:
-    if region is not None:
-        images = region.masked(images)
     small, said = components(images)
     inside = None if region is None else region.resized(*small.shape[-2:])
     pixels = _of_pixels(small - said, inside)

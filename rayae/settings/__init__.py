@@ -7,6 +7,7 @@ from rayae.settings.elsewhere import DemoSettings, SubmitSettings
 from rayae.settings.flag import DecisionsSettings, FlagSettings
 from rayae.settings.index import IndexSettings, Labelled, Patterns, SelectSettings
 from rayae.settings.network import AugmentSettings, HeadSettings, LossSettings, NetworkSettings, OptimizerSettings
+from rayae.settings.plan import PlanSettings
 from rayae.settings.runner import PreprocessSettings, ReaderSettings, ResourceSettings, RunnerSettings
 from rayae.settings.score import (
     CompactSettings,
@@ -44,6 +45,7 @@ __all__ = [
     "OptimizerSettings",
     "Patterns",
     "Placement",
+    "PlanSettings",
     "PreprocessSettings",
     "QuerySettings",
     "ReaderSettings",

@@ -32,7 +32,9 @@ class ScoreSettings(Labelled, MapSettings):
     chunk_images: Annotated[int, Field(gt=0)] | None = None
     """Images a chunk; default: cut by cost, 32 chunks or more where there are enough images, about 2,000 at most."""
     micro_batch: Annotated[int, Field(gt=0, le=65536)] | None = None
-    """Images that go through the network at once; default: 32 on a CPU, 256 on a GPU, fewer of large pictures."""
+    """Images that go through the network at once; default: 32 on a CPU, 256 on a GPU, fewer of large pictures. The last
+    batch of each bundle in a chunk is filled up, so take fewer where a set has many bundles and their images are mixed:
+    with 15 that is 12 % more to compute in batches of 32, and 92 % in batches of 256."""
 
 
 class RunVerbSettings(VerbSettings):

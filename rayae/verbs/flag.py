@@ -151,6 +151,9 @@ def tell(run: Run, decision: Decision, *, is_new: bool) -> None:
     words = f"flag: {counts.flagged:,} of {counts.scored:,} scored images flagged ({share}){above}{band}"
     say(words, **fields_of(decision))
     say(cut.guarantee)
+    own = sorted(one.cut for group, one in decision.ruling.thresholds.items() if group != ALL)
+    if own:
+        say(f"{len(own):,} group(s) have a cut of their own, from {own[0]:.6g} to {own[-1]:.6g}, by the same rule")
     is_there = "" if is_new else ", which was there already"
     say(f"decision {decision.id}{is_there}: {decisions.place(run, decision.id)}")
 

@@ -3,10 +3,11 @@
 import itertools
 import sys
 from collections.abc import Iterator
+from functools import partial
 
 from rayae import storage
 from rayae.answers import Format, format_of, write
-from rayae.database import Answer, opened
+from rayae.database import Answer, opened, unless_compacted
 from rayae.errors import ConfigError
 from rayae.run import Run
 from rayae.settings import QuerySettings
@@ -20,6 +21,13 @@ def query(settings: QuerySettings) -> None:
     form = format_asked(settings)
     run = Run.open(settings.run)
     tell_unfinished(run)
+    if form is not None and settings.out is None:
+        _ask(run, settings, form)  # once: what has gone to standard output cannot be taken back
+    else:
+        unless_compacted(run, partial(_ask, run, settings, form))
+
+
+def _ask(run: Run, settings: QuerySettings, form: Format | None) -> None:
     with opened([("main", run)], settings.memory_bytes) as database:
         answer = database.ask(settings.sql)
         if form is None:

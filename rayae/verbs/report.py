@@ -14,13 +14,15 @@ from rayae.bundle import Bundle
 from rayae.bundle_set import open_assigned
 from rayae.database import opened
 from rayae.decisions import Decision, named
+from rayae.distributions import chosen, products_of
 from rayae.errors import ConfigError, RayaeError, RunError
 from rayae.loader import Loader, images_of
 from rayae.maps import StoredMap, stored
-from rayae.overview import Judged, Overview, Tally
+from rayae.overview import Judged, Overview
+from rayae.page import Products
 from rayae.pictures import LONGEST_SIDE, side_of, small, small_peaks
 from rayae.reader import Image, Reader
-from rayae.report import WorstPicture, compose, products_table, render
+from rayae.report import WorstPicture, compose, render
 from rayae.result_files import read_ahead
 from rayae.run import REPORT, Run
 from rayae.settings import ReportSettings
@@ -56,7 +58,7 @@ def report(settings: ReportSettings) -> None:
         decision=decision,
         calibration=run.calibration,
         evaluation=evaluation,
-        products=products_table(run.assignment, asked.products),
+        products=asked.products,
         pictures=shown,
         notes=[*notes, *notes_on(run, asked.overview, decision, evaluation)],
     )
@@ -70,7 +72,7 @@ class Asked:
 
     overview: Overview
     shown: pa.Table
-    products: Sequence[Tally]
+    products: Products | None
 
 
 def ask(run: Run, decision: Decision | None, threshold: Threshold | None, settings: ReportSettings) -> Asked:
@@ -82,7 +84,15 @@ def ask(run: Run, decision: Decision | None, threshold: Threshold | None, settin
         if not overview.images:
             raise RunError(f"{run.uri} has no results yet; `rayae score {run.uri}` scores the rest of it.")
         shown = judged.shown(settings.rows, settings.worst, column)
-        return Asked(overview, shown, [] if column is None else judged.tallies(column))
+        return Asked(overview, shown, None if column is None else products(run, judged, column))
+
+
+def products(run: Run, judged: Judged, column: str) -> Products | None:
+    """What each bundle of a set found."""
+    assignment, tallies = run.assignment, judged.tallies(column)
+    cuts = {value: assignment.bundles[value].threshold for value in chosen(assignment, tallies)}
+    scores = {value: judged.scores(cut.cut if cut else None, column, value) for value, cut in cuts.items()}
+    return products_of(assignment, run.calibrations, tallies, scores)
 
 
 def notes_on(

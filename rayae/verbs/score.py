@@ -28,7 +28,9 @@ from rayae.run import CALIBRATION, CHUNKS, MANIFEST, RECORD, SUCCESS, Run, short
 from rayae.scorer import refuse_unloadable
 from rayae.scoring import FailureBudget, ScoringPlan, follow, score_inline, why_forbidden
 from rayae.settings import RunnerSettings, ScoreSettings, moment
+from rayae.stages import bottleneck
 from rayae.terminal import say, show_table, warn
+from rayae.verbs.index import Asked as ListingAsked
 from rayae.verbs.index import listed, write_listed
 from rayae.verbs.unassigned import tell_unassigned
 
@@ -121,13 +123,18 @@ def _do_the_rest(
     say(f"{what}: {rows:,} of {run.rows:,} images to do, in {chunks}, {settings.placement}")
     plan = scoring_plan(run, bundle, settings, micro_batch)
     with closing(lease.guard(summaries_of(plan, run, left, settings))) as summaries:  # and what works for them
-        speed = follow(run, summaries, failure_budget(settings), rows, what)
+        done = follow(run, summaries, failure_budget(settings), rows, what)
     still_left = run.chunks_left()
     if still_left:
         raise RunError(f"{len(still_left)} chunk(s) of {run.uri} were not written; run the same command again.")
-    found = total(run.summaries()) | speed
+    found = total(run.summaries())
+    found["seconds"]["write"] = round(done.seconds.get("write", 0.0), 2)  # of this pass, as the speed is
+    found |= {"wall_seconds": done.wall_seconds, "images_per_second": done.images_per_second}
     lease.check()
     run.finish(found)
+    limit = bottleneck(done.seconds)
+    if limit is not None:
+        say(f"bottleneck: {limit.in_words(settings.placement)}")
     return found
 
 
@@ -239,7 +246,7 @@ def _start(settings: ScoreSettings, out: str) -> tuple[Run, Model]:
     others = [name for name in storage.list_names(out) if name not in OF_NO_RUN_YET]
     if others:
         raise ConfigError(f"out={out} is no run and holds other files ({others[0]}); give the run a folder of its own.")
-    images = _listed(settings, bundle)  # what is asked wrongly is told before anything is written
+    images = listed_for(settings, bundle)  # what is asked wrongly is told before anything is written
     with held(out):
         if Run.exists(out):
             raise RunError(f"another process has begun a run in {out} meanwhile; run the same command again.")
@@ -254,7 +261,7 @@ def _start(settings: ScoreSettings, out: str) -> tuple[Run, Model]:
         return plan_run(out, bundle, firsts, found, kept(about)), bundle
 
 
-def _listed(settings: ScoreSettings, bundle: Model) -> LabelledStream:
+def listed_for(settings: ListingAsked, bundle: Model) -> LabelledStream:
     """The images that are asked for; ConfigError when they lack the column that bundles are chosen by."""
     assignment = assignment_of(bundle)
     images = listed(settings, assignment.scores)
@@ -325,7 +332,7 @@ def _refuse_other_plan(run: Run, bundle: Model, settings: ScoreSettings) -> None
     content, rows, firsts = run.fingerprint["manifest"], run.rows, list(run.record["chunks"])
     if settings.images is not None:
         with tempfile.TemporaryDirectory(prefix="rayae-") as folder:
-            now = write_listed(_listed(settings, bundle), storage.join(folder, MANIFEST))
+            now = write_listed(listed_for(settings, bundle), storage.join(folder, MANIFEST))
             content, rows = now.content_hash, now.rows
             if content != run.fingerprint["manifest"]:
                 in_words = [*changes(run.manifest, now), "(`rayae index out=... --update` writes what is new apart)"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rayae import jsonlines, storage
+from rayae import disk, jsonlines, storage
 from rayae.errors import StorageError
 from rayae.filelist import merged
 from rayae.lease import LIMITS, Holder, holder_of
@@ -143,7 +143,7 @@ def _look(run: Run, seen: Seen) -> State:
         return State(run, count, listed.summary, None, driver, is_driven, run.success(), kept, lost)
     done = [(chunk, files[name]) for chunk in run.chunks if (name := chunk_name(chunk.number)) in files]
 
-    def summary(chunk: Chunk, file: storage.Entry) -> ChunkSummary:
+    def summary(chunk: Chunk, file: disk.Entry) -> ChunkSummary:
         key = (file.name, file.modified, file.size_bytes)
         if key not in seen:
             seen[key] = run.summary_of(run.chunk_uri(chunk.number), chunk)

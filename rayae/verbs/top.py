@@ -1,6 +1,8 @@
 """`rayae top`: the images with the highest scores of a run of any size."""
 
-from rayae.database import float_columns, identifier, opened
+from functools import partial
+
+from rayae.database import float_columns, identifier, opened, unless_compacted
 from rayae.errors import ConfigError
 from rayae.run import Run
 from rayae.settings import TopSettings
@@ -17,6 +19,12 @@ def top(settings: TopSettings) -> None:
     """
     run = Run.open(settings.run)
     tell_unfinished(run)
+    columns, rows = unless_compacted(run, partial(_highest, run, settings))
+    show_table(f"the {len(rows):,} highest of `{settings.by}` in {run.uri}", columns, rows)
+
+
+def _highest(run: Run, settings: TopSettings) -> tuple[list[str], list[list[str]]]:
+    """The columns that are shown, and their cells, a row an image."""
     with opened([("main", run)], settings.memory_bytes) as database:
         known = float_columns(database)
         if settings.by not in known:
@@ -29,5 +37,4 @@ def top(settings: TopSettings) -> None:
             f"SELECT {', '.join(map(identifier, columns))} FROM results WHERE isfinite({by}) "
             f"ORDER BY {by} DESC, image_id LIMIT {settings.n}"
         )
-    rows = [[cell(row[name]) for name in columns] for row in found.to_pylist()]
-    show_table(f"the {len(rows):,} highest of `{settings.by}` in {run.uri}", columns, rows)
+    return columns, [[cell(row[name]) for name in columns] for row in found.to_pylist()]

@@ -221,6 +221,7 @@ def judged(plan: TrainingPlan, progress: Progress, trial: Trial, twins: Sequence
             held_out_error=best.validation_error,
             held_out_losses=[epoch.validation_loss for epoch in progress.history],
             planned_epochs=plan.epochs,
+            first_train_loss=progress.history[0].train_loss,
             variety=Variety(trial.variance_kept, trial.variance_explained),
             twins=twins,
         )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rayae import storage
 from rayae.epochs import Progress
-from rayae.history import HistoryTable, shown_as_it_grows, write_history
+from rayae.history import HistoryTable, read_history, shown_as_it_grows, write_history
 from rayae.loader import Loader
 from rayae.preprocess import Preprocess
 from rayae.settings import TrainSettings
@@ -22,7 +22,7 @@ from rayae.terminal import say
 from rayae.training import Told, TrainingPlan, fit
 from rayae.verbs.score import decode_threads, reader_of
 from rayae.verbs.train_look import look, room_here
-from rayae.verbs.train_pictures import Material, ToRead, are_held, twins, usable
+from rayae.verbs.train_pictures import Material, ToRead, are_held, tell_of_flat, twins, usable
 from rayae.verdicts import Twins
 
 CHECKPOINT = "checkpoint.pt"
@@ -57,7 +57,7 @@ class Fitted:
 
     progress: Progress
     became: pd.DataFrame
-    """What became of each image: `image_id`, `status`, `error`, `digest`."""
+    """What became of each image: `image_id`, `status`, `error`, `digest`, `is_flat`."""
     twins: list[Twins]
 
 
@@ -84,6 +84,7 @@ def _on_ray(job: Job) -> Fitted:
     with lacking_told(workers):
         pictures, became, thumbnails = taken_in(read.images, job.loader(workers.most or workers.count), held)
         share = Share(*(usable(job.material.of(side), became, settings) for side in ("train", "validation")))
+        tell_of_flat(read.images, became)
         found = twins(read, became, thumbnails)
     say(f"training on {len(share.train):,} images with {workers.in_words()}, {workers.gpus:g} GPU each")
     wait_for_all(workers, resources.wait_s)
@@ -107,6 +108,7 @@ def _inline(job: Job) -> Fitted:
         job.read, job.loader(), are_held(job.settings.pictures, job.read.kept, job.preprocess, room_here(job.read))
     )
     train, validation = (usable(job.material.of(side), seen.became, job.settings) for side in ("train", "validation"))
+    tell_of_flat(job.read.images, seen.became)
     found = twins(job.read, seen.became, seen.thumbnails.of)
     checkpoint = storage.join(job.folder, CHECKPOINT)
     say(f"training on {len(train):,} images in this process")
@@ -124,7 +126,7 @@ def _inline(job: Job) -> Fitted:
 
 def _keeper(job: Job, checkpoint: str) -> Callable[[Told], None]:
     """What is kept and shown of each epoch."""
-    table = HistoryTable(job.plan.epochs)
+    table = HistoryTable(job.plan.epochs, already=len(read_history(job.folder)) if storage.exists(checkpoint) else 0)
 
     def keep(told: Told) -> None:
         storage.write_bytes(checkpoint, told.make_checkpoint())

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from rayae.batches import Pictures, Streamed, arrange
 from rayae.duplicates import THUMBNAIL, Thumbnails, thumbnail
+from rayae.flatness import is_flat
 from rayae.loader import Loader
 from rayae.memory import SHARE, Room, free_bytes
 from rayae.verbs.train_pictures import ToRead
 
-BECAME = ("image_id", "status", "error", "digest")
+BECAME = ("image_id", "status", "error", "digest", "is_flat")
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Looked:
     read: ToRead
     loader: Loader
     became: pd.DataFrame
-    """What became of each image: `image_id`, `status`, `error`, `digest`."""
+    """What became of each image: `image_id`, `status`, `error`, `digest`, `is_flat`."""
     thumbnails: Thumbnails
     pixels: NDArray[np.uint8] | None
     """`[N, H, W, C]` of those that are kept, with nothing at the places of those that could not be decoded."""
@@ -54,7 +55,8 @@ def look(read: ToRead, loader: Loader, is_held: bool) -> Looked:
     ids, compared = (read.images[name].to_pylist() for name in ("image_id", "is_compared"))
     for place, one in enumerate(loader.load(read.images)):
         picture = one.picture
-        rows.append((ids[place], str(picture.status), picture.error or "", one.digest or ""))
+        flat = picture.pixels is not None and is_flat(picture.pixels)
+        rows.append((ids[place], str(picture.status), picture.error or "", one.digest or "", flat))
         if picture.pixels is None:
             continue
         if place < len(pixels):

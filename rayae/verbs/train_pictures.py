@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from rayae.duplicates import ThumbnailsOf, near_duplicates
@@ -13,7 +14,7 @@ from rayae.errors import TrainingError
 from rayae.memory import Holding, Room
 from rayae.preprocess import Preprocess
 from rayae.settings import TrainSettings
-from rayae.terminal import say
+from rayae.terminal import say, warn
 from rayae.verbs.score import failure_budget
 from rayae.verdicts import Twins
 
@@ -98,6 +99,19 @@ def usable(images: pa.Table, became: pd.DataFrame, settings: TrainSettings) -> N
         raise TrainingError(f"none of {len(found):,} images that are needed could be read; `error` above says why.")
     order = np.random.default_rng(settings.seed).permutation(len(ids))
     return np.asarray(np.sort(ids)[order], dtype=np.int64)
+
+
+def tell_of_flat(images: pa.Table, became: pd.DataFrame) -> None:
+    """Warn when some of the images are flat. They stay, since they can be scored, and somebody may want them."""
+    flat = became[became["is_flat"]]["image_id"]
+    if not len(flat):
+        return
+    example = images.filter(pc.equal(images["image_id"], flat.iloc[0]))["uri"][0].as_py()
+    warn(
+        f"{len(flat):,} of {len(became):,} images are flat, all of one brightness and colour, as when a camera is "
+        f"covered; {example} is one. The training takes them for normal: unless they are, leave them out of `images=`, "
+        "or label them as defects."
+    )
 
 
 def twins(read: ToRead, became: pd.DataFrame, thumbnails_of: ThumbnailsOf) -> list[Twins]:

@@ -69,6 +69,7 @@ def test_a_killed_driver_started_again_goes_on_from_the_last_epoch(
     assert epochs(out) == list(range(1, EPOCHS + 1))
     assert lines(out)[:kept] == before
     assert "going on with the training" in log.read_text()
+    assert f"the first {done} of {EPOCHS} epochs are done" in log.read_text()
 
 
 def test_a_killed_training_learns_what_an_undisturbed_one_learns(pictures: Path, tmp_path: Path) -> None:

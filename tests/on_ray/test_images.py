@@ -5,6 +5,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import ray.data
+from PIL import Image
 from ray.data import DataContext
 from ray.exceptions import RayTaskError
 
@@ -58,9 +59,10 @@ def test_thumbnails_come_in_the_order_that_is_asked_for() -> None:
 
 @pytest.fixture
 def some(tmp_path: Path) -> pa.Table:
-    """150 images, of which the fourth is empty and every other one is compared."""
+    """150 images, of which the fourth is empty, the fifth is black, and every other one is compared."""
     paths = save_pictures(tmp_path, 150)
     paths[3].write_bytes(b"")
+    Image.new("L", (32, 32)).save(paths[4])
     marks = np.arange(150) % 2 == 1
     return manifest_of(paths).append_column("is_compared", pa.array(marks))
 
@@ -73,6 +75,7 @@ def test_a_look_finds_what_decoding_finds_and_keeps_the_thumbnails_that_are_comp
     assert by_id[0] == by_id[1]
     assert became["status"].value_counts().to_dict() == {"scored": 149, "empty": 1}
     ids = some["image_id"].to_numpy()
+    assert became[became["is_flat"]]["image_id"].tolist() == [ids[4]]
     wanted = ids[np.setdiff1d(np.arange(1, 150, 2), [3])]
     assert sorted(thumbnails.by_id) == wanted.tolist()
     np.testing.assert_array_equal(thumbnails.of(wanted), thumbnails_of(held, wanted))

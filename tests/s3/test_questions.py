@@ -1,5 +1,6 @@
 """A run on S3 is asked by SQL as one on disk is, and a question reaches no other object."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from rayae import storage
 from rayae.compaction import compact
 from rayae.database import opened
-from rayae.errors import ConfigError, StorageError
+from rayae.errors import ConfigError, RunError, StorageError
 from rayae.numbered_files import NumberedFiles
 from rayae.run import Run
 from tests.s3.conftest import Bucket
@@ -46,3 +47,16 @@ def test_an_object_that_is_gone_is_a_sentence(bucket: Bucket, tmp_path: Path) ->
     storage.remove(uri)
     with pytest.raises(StorageError, match="there is no such bucket or object"):
         NumberedFiles().add([run.chunk_uri(0), uri])
+
+
+def test_an_object_that_is_damaged_or_goes_meanwhile_is_named(bucket: Bucket, tmp_path: Path) -> None:
+    run = put(bucket, tmp_path)
+    uri = run.chunk_uri(1)
+    whole = storage.read_bytes(uri)
+    with opened([("main", run)]) as database:
+        storage.write_bytes(uri, whole[:-4] + b"????")
+        with pytest.raises(RunError, match=rf"^the results cannot be read: .*'{re.escape(uri)}'; `rayae verify` says"):
+            database.table(BY_NUMBER)
+        storage.remove(uri)
+        with pytest.raises(RunError, match=rf"^the results cannot be read: cannot read {re.escape(uri)}: .*\.$"):
+            database.table(BY_NUMBER)

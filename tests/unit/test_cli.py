@@ -88,7 +88,7 @@ def test_help_of_a_verb_shows_its_settings(verb: str, capsys: pytest.CaptureFixt
         (
             ["jobs/score.yaml"],
             "there is no verb 'jobs/score.yaml'; the verbs are"
-            " index, train, defects, calibrate, score, verify, retry, status, compact, flag, decisions,"
+            " index, train, defects, calibrate, plan, score, verify, retry, status, compact, flag, decisions,"
             " evaluate, report, top, query, submit, demo.",
         ),
         (
@@ -122,6 +122,7 @@ def test_what_cannot_be_asked_is_a_sentence_and_exit_code_2(
         (["index", "IT", "out=m.parquet"], "images"),
         (["train", "IT", "images=x"], "out"),
         (["calibrate", "IT", "images=x"], "bundle"),
+        (["plan", "IT", "bundle=b"], "images"),
         (["score", "IT"], "out"),
         (["verify", "IT"], "run"),
         (["retry", "IT"], "run"),

@@ -62,6 +62,11 @@ def test_images_that_tie_with_the_cut_are_not_flagged():
     assert exceeds(np.array([2.0, np.nextafter(np.float32(2), np.float32(3))]), threshold.cut).tolist() == [False, True]
 
 
+def test_a_confidence_that_cannot_be_is_refused():
+    with pytest.raises(ConfigError, match=r"^confidence must be above 0 and below 1; found 1\.$"):
+        basis([1.0], confidence=1)
+
+
 @pytest.mark.parametrize("strange", [np.nan, np.inf])
 def test_scores_that_are_not_finite_are_no_basis(strange):
     with pytest.raises(DataError, match=r"^Calibration needs finite mse scores; 1 of 3 are not\."):

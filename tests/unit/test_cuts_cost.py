@@ -77,6 +77,8 @@ def test_a_review_that_no_score_is_doubtful_enough_for_is_said():
 def test_where_scores_do_not_help_everything_or_nothing_is_flagged(cost_fn, cut):
     threshold = cost(NOTHING, labelled([0.1, 0.4, 0.9], [0.2, 0.3, 0.95]), Costs(cost_fn, 1, 0.05))
     assert threshold.cut == cut
+    which = "nothing" if cut > 0 else "everything"
+    assert f": no cut is cheaper than to flag {which}. " in threshold.guarantee
 
 
 def test_normal_images_of_the_calibration_choose_too():

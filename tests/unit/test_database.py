@@ -1,6 +1,7 @@
 """A run as tables: what SQL sees of it, and what it cannot touch."""
 
 import signal
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from rayae import decisions
 from rayae.assignment import ALL
 from rayae.cli import main
 from rayae.compaction import compact
-from rayae.database import opened
+from rayae.database import opened, unless_compacted
 from rayae.decisions import Ruling, all_of
 from rayae.errors import ConfigError, RunError
 from rayae.flags import Cut
@@ -172,15 +173,85 @@ def test_values_that_do_not_fit_the_question_are_the_askers(tmp_path: Path) -> N
     assert "Conversion Error" in refused(run, "SELECT status::INTEGER FROM results")
 
 
+@pytest.mark.parametrize(
+    "sql", ["SELECT 'a.parquet'::INTEGER FROM results", "SELECT error('no a.parquet') FROM results"]
+)
+def test_a_question_that_speaks_of_parquet_files_damages_no_run(sql: str, tmp_path: Path) -> None:
+    assert refused(finish(plan(tmp_path)), sql).startswith("the question cannot be answered: ")
+
+
+def test_what_goes_wrong_midway_is_the_askers_too(tmp_path: Path) -> None:
+    sql = "SELECT CASE WHEN i < 900000 THEN 1 ELSE ('x' || i)::INTEGER END FROM range(1000000) numbers(i)"
+    with opened([("main", finish(plan(tmp_path)))]) as database:
+        answer = database.ask(sql)
+        with pytest.raises(ConfigError, match=r"^the question cannot be answered: Conversion Error: Could not convert"):
+            list(answer.batches)
+
+
+def broken(run: Run, sql: str, harm: Callable[[Path], object]) -> str:
+    """What is said when a file of results comes to harm after the tables were opened."""
+    with opened([("main", run)]) as database:
+        harm(Path(run.chunk_uri(1)))
+        with pytest.raises(RunError) as error:
+            database.table(sql)
+    return str(error.value)
+
+
 def test_a_damaged_file_of_results_is_told(tmp_path: Path) -> None:
     run = finish(plan(tmp_path))
+    told = broken(
+        run, "SELECT sum(score) FROM results", lambda path: path.write_bytes(path.read_bytes()[:-4] + b"????")
+    )
+    assert told == (
+        "the results cannot be read: Invalid Input Error: No magic bytes found at end of file "
+        f"'{run.chunk_uri(1)}'; `rayae verify` says more."
+    )
+
+
+def test_a_file_of_results_that_is_gone_is_told(tmp_path: Path) -> None:
+    run = finish(plan(tmp_path))
+    assert broken(run, "SELECT sum(score) FROM results", Path.unlink) == (
+        f"the results cannot be read: there is no {run.chunk_uri(1)} any more; `rayae verify` says more."
+    )
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_damage_within_a_file_is_never_the_askers(seed: int, tmp_path: Path) -> None:
+    """Libraries within DuckDB say it in words and by errors of their own."""
+    run, random = finish(plan(tmp_path)), np.random.default_rng(seed)
     path = Path(run.chunk_uri(1))
-    path.write_bytes(path.read_bytes()[:-4] + b"????")
-    with (
-        opened([("main", run)]) as database,
-        pytest.raises(RunError, match=r"the results cannot be read: .*chunk-000001"),
-    ):
-        database.table("SELECT sum(score) FROM results")
+    data = np.frombuffer(path.read_bytes(), np.uint8).copy()
+    data[4:-3000] ^= random.integers(1, 256, len(data) - 3004, dtype=np.uint8)
+    path.write_bytes(data.tobytes())
+    with opened([("main", run)]) as database, pytest.raises(RunError, match=r"^the results cannot be read: .*\.$"):
+        database.table("SELECT * FROM results")
+
+
+def test_a_run_that_is_compacted_meanwhile_is_asked_once_more(tmp_path: Path) -> None:
+    run, tried = finish(plan(tmp_path)), []
+
+    def work() -> list[dict[str, object]]:
+        with opened([("main", run)]) as database:
+            if not tried:
+                compact(run, 1024**2, lambda: None)
+            tried.append(1)
+            return database.table("SELECT count(*) AS n, sum(image_id) AS ids FROM results").to_pylist()
+
+    assert unless_compacted(run, work) == [{"n": 10, "ids": 45}]
+    assert len(tried) == 2
+
+
+def test_a_run_that_was_not_compacted_is_asked_but_once(tmp_path: Path) -> None:
+    run, tried = finish(plan(tmp_path)), []
+    Path(run.chunk_uri(1)).write_bytes(b"")
+
+    def work() -> object:
+        tried.append(1)
+        return asked(run, "SELECT sum(score) FROM results")
+
+    with pytest.raises(RunError, match="too small to be a Parquet file"):
+        unless_compacted(run, work)
+    assert len(tried) == 1
 
 
 def test_what_does_not_fit_into_memory_goes_to_a_directory_that_is_removed(

@@ -501,6 +501,28 @@ def test_the_tables_are_text_of_one_width():
             assert all(len(row) == len(columns) and all(isinstance(cell, str) for cell in row) for row in rows)
 
 
+@pytest.mark.parametrize(
+    ("label", "sentence"),
+    [
+        ("crack", "No unseen normal image is scored and labelled, so false alarms and ranking cannot be had."),
+        ("good", "No unseen defect is scored and labelled, so recall and ranking cannot be had."),
+    ],
+)
+def test_without_one_of_the_classes_a_sentence_stands_for_the_ranking_and_no_table_of_dashes(label, sentence):
+    evaluation = judge(table([1.0, 2.0, 3.0], [label] * 3), roles=["calibration", None, None], cut=1.5)
+    assert [title for title, _, _ in tables(evaluation)][:3] == ["Images", "At the cut 1.5", "mse by role"]
+    assert sentence in evaluation.words
+
+
+def test_without_a_cut_a_sentence_stands_for_its_figures_and_roles_without_images_have_no_row():
+    evaluation = judge(archive()[0], cut=None)
+    titles = [title for title, _, _ in tables(evaluation)]
+    assert not any("cut" in title for title in titles)
+    assert "The bundle has no threshold, so nothing is flagged." in evaluation.words
+    (roles,) = (rows for title, _, rows in tables(evaluation) if title == "mse by role")
+    assert [row[0] for row in roles] == ["unseen normal", "unseen defect"]
+
+
 def test_examples_are_the_highest_the_missed_and_the_false_alarms():
     results, labels, scores = archive()
     examples = judge(results, cut=2.0).examples

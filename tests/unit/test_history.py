@@ -48,6 +48,13 @@ def test_the_table_shows_each_epoch_once(capsys):
     ]
 
 
+def test_a_table_that_goes_on_says_after_which_epoch_and_shows_no_epoch_before(capsys):
+    HistoryTable(40, already=2).show(EPOCHS)
+    said, header, *rows = capsys.readouterr().out.splitlines()
+    assert (said, header) == ("the first 2 of 40 epochs are done; what follows comes after them", HEADER)
+    assert [row.split()[:3] for row in rows] == [["3", "of", "40"]]
+
+
 def test_a_change_in_the_number_of_workers_is_told_before_its_epoch(capsys):
     table, grown = HistoryTable(3), [EPOCHS[0], *(replace(epoch, workers=3) for epoch in EPOCHS[1:])]
     table.show(grown[:1])

@@ -3,11 +3,12 @@ import sys
 
 LIGHT = """
     answers archives assignment batches borderline bundle bundle_set by_product calibrations changes cli compaction
-    comparison completeness config cuts database decisions discoveries duplicates epochs errors evaluation exhibits
-    expansion filelist findings flags folders formats gallery histogram history judgement keyspace labels lease
-    listing loader manifest memory overview page pictures prefixes preprocess reader records region report
-    result_files results run selection settings solar_cells sources splits statistics storage survey tables terminal
-    threshold trade_off trust verbs.decisions verbs.flag verdicts verification
+    comparison complaints completeness config cuts database decisions discoveries disk distributions duplicates
+    epochs errors evaluation evidence exhibits expansion filelist findings flags flatness folders formats gallery
+    histogram history judgement keyspace labels lease listing loader manifest memory overview page pictures prefixes
+    preprocess reader records region report result_files results run selection settings solar_cells sources splits
+    statistics storage survey tables terminal threshold trade_off trust verbs.decisions verbs.flag verdicts
+    verification
 """.split()
 WITHOUT_RAY = ["scorer", "scoring", "training", "history", "verbs.train", "verbs.score", "verbs.calibrate"]
 

@@ -31,34 +31,78 @@ def test_bytes_are_told_in_the_unit_that_suits_them(size, words):
 
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
-    """A machine with 8 GB available, whose container is not limited yet."""
+    """A machine with 8 GB available, whose processes are in no group that is limited."""
     (tmp_path / "meminfo").write_text("MemTotal:  16777216 kB\nMemAvailable:    8388608 kB\nHugePages_Total:       0\n")
+    (tmp_path / "self").write_text("0::/\n")
     monkeypatch.setattr(memory, "MEMINFO", tmp_path / "meminfo")
-    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    monkeypatch.setattr(memory, "OWN_CGROUPS", tmp_path / "self")
+    monkeypatch.setattr(memory, "CGROUPS", tmp_path / "cgroup")
     return tmp_path
+
+
+def limit(machine, version, group, most, used=0, cached=0):
+    """Write the files of a group; `most` is bytes or `max`."""
+    folder = machine / "cgroup" / {1: "memory", 2: "."}[version] / group
+    folder.mkdir(parents=True, exist_ok=True)
+    names = {1: ("limit_in_bytes", "usage_in_bytes", "total_"), 2: ("max", "current", "")}[version]
+    (folder / f"memory.{names[0]}").write_text(f"{most}\n")
+    (folder / f"memory.{names[1]}").write_text(f"{used}\n")
+    (folder / "memory.stat").write_text(f"anon 9\n{names[2]}inactive_file {cached}\n")
+
+
+OWN = {1: "5:cpu,cpuacct:/else\n4:memory:{}\n0::/\n", 2: "0::{}\n"}
+"""What the kernel tells of a process, with its group in the version of cgroups that limits memory."""
 
 
 def test_without_a_limit_it_is_what_the_machine_has_available(machine):
     assert free_bytes() == 8 * 1024**3
-    (machine / "memory.max").write_text("max\n")
+    limit(machine, 2, ".", "max")
     assert free_bytes() == 8 * 1024**3
 
 
-@pytest.mark.parametrize("folder", [".", "memory"])
-def test_a_container_has_its_limit_less_what_cannot_make_room(machine, folder):
-    names = {".": ("max", "current", ""), "memory": ("limit_in_bytes", "usage_in_bytes", "total_")}[folder]
-    (machine / folder).mkdir(exist_ok=True)
-    (machine / folder / f"memory.{names[0]}").write_text("4000000000\n")
-    (machine / folder / f"memory.{names[1]}").write_text("3000000000\n")
-    (machine / folder / "memory.stat").write_text(f"anon 9\n{names[2]}inactive_file 1200000000\n")
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_container_has_its_limit_less_what_cannot_make_room(machine, version):
+    (machine / "self").write_text(OWN[version].format("/"))
+    limit(machine, version, ".", 4_000_000_000, 3_000_000_000, 1_200_000_000)
     assert free_bytes() == 4_000_000_000 - 3_000_000_000 + 1_200_000_000
 
 
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("limited", ["job.slice", "job.slice/step.scope"])
+def test_the_limit_of_the_own_group_and_of_each_above_it_holds(machine, version, limited):
+    (machine / "self").write_text(OWN[version].format("/job.slice/step.scope"))
+    unlimited = {1: 9_223_372_036_854_771_712, 2: "max"}[version]
+    for group in ("job.slice", "job.slice/step.scope", "other.slice"):
+        limit(machine, version, group, unlimited)
+    limit(machine, version, "other.slice", 5)
+    limit(machine, version, limited, 2_000_000_000, 500_000_000)
+    assert free_bytes() == 1_500_000_000
+
+
+def test_of_several_limits_the_one_that_leaves_least_holds(machine):
+    (machine / "self").write_text("0::/a/b\n")
+    limit(machine, 2, "a", 3_000_000_000, 2_500_000_000)
+    limit(machine, 2, "a/b", 1_000_000_000, 100_000_000)
+    assert free_bytes() == 500_000_000
+
+
+@pytest.mark.parametrize("own", ["/docker/0123", "/../job.slice"])
+def test_a_container_that_is_told_a_group_it_cannot_see_has_the_limit_of_its_root(machine, own):
+    (machine / "self").write_text(f"0::{own}\n")
+    limit(machine, 2, ".", 2_000_000_000)
+    limit(machine, 2, "../job.slice", 5)
+    assert free_bytes() == 2_000_000_000
+
+
 def test_a_container_over_its_limit_has_nothing_free(machine):
-    (machine / "memory.max").write_text("1000\n")
-    (machine / "memory.current").write_text("5000\n")
-    (machine / "memory.stat").write_text("inactive_file 0\n")
+    limit(machine, 2, ".", 1000, 5000)
     assert free_bytes() == 0
+
+
+def test_without_groups_it_is_what_the_machine_has_available(machine):
+    (machine / "self").unlink()
+    limit(machine, 2, ".", 1000)
+    assert free_bytes() == 8 * 1024**3
 
 
 def test_this_machine_has_no_more_than_psutil_says():

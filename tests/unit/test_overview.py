@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -10,7 +11,7 @@ import pytest
 from rayae import decisions
 from rayae.assignment import ALL
 from rayae.compaction import compact
-from rayae.database import opened
+from rayae.database import Database, opened
 from rayae.decisions import Ruling
 from rayae.flags import Cut
 from rayae.overview import EXAMPLES, Judged, Overview, Tally
@@ -81,13 +82,9 @@ def test_scores_are_counted_exactly_where_they_differ_by_more_than_a_bin(run: Ru
 
 
 def judged(table: pa.Table) -> Judged:
-    import duckdb
-
-    from rayae.database import Database
-
     connection = duckdb.connect(":memory:")
     connection.register("results", table)
-    return Judged(Database(connection))
+    return Judged(Database(connection, {}))
 
 
 def rows_with(scores: np.ndarray, **columns: object) -> pa.Table:

@@ -13,7 +13,7 @@ import pytest
 from scipy.stats import binomtest
 
 from rayae.database import Database
-from rayae.evaluation import evaluate
+from rayae.evaluation import NO_CUT, NO_NORMAL, evaluate
 from rayae.judgement import curve
 from rayae.manifest import complete
 from rayae.overview import Judged, Overview
@@ -104,7 +104,7 @@ def asked(table: pa.Table, cut: float | None = None, rows: int = 5000, worst: in
     """What the tables of a run with these results answer."""
     with duckdb.connect(":memory:") as connection:
         connection.register("results", table)
-        judged = Judged(Database(connection))
+        judged = Judged(Database(connection, {}))
         return judged.overview(cut), judged.shown(rows, worst, None)
 
 
@@ -192,8 +192,8 @@ def test_the_golden_errors_are_counted() -> None:
     assert facts(page)["Threshold"] == "mse above 0.004"
     assert facts(page)["Created"] == "2026-11-22 21:04:09 UTC"
     assert facts(page)["Speed"] == "12 images/s over 51.0 s"
-    assert page.histogram is not None
-    assert [bar.flagged for bar in page.histogram.bars].count(True) == 2
+    assert page.distributions
+    assert [bar.flagged for bar in page.distributions[0].histogram.bars].count(True) == 2
 
 
 def speed(rows: int, images_per_second: float, wall_seconds: float) -> list[tuple[str, str]]:
@@ -229,7 +229,7 @@ def test_every_status_has_its_count_and_share_and_failures_their_examples() -> N
 def test_a_run_of_failures_alone_has_a_page() -> None:
     page = page_of(results([None, None, None], 0.1), threshold=fixed(0.1))
     assert page.headline == "None of 3 images could be scored."
-    assert page.histogram is None
+    assert page.distributions == ()
     assert page.flagged is None
     text = Seen(render(page)).text
     assert "No image has a score." in text
@@ -291,8 +291,8 @@ def test_calibration_scores_stand_behind_the_bars() -> None:
     threshold = conformal(calibration, score="mse", alpha=0.1, bundle_id="0123456789ab")
     page = page_of(results([0.11, 0.12, 0.4], threshold.cut), threshold=threshold, calibration=calibration)
     assert facts(page)["Rule"] == "conformal, aiming at 10 % of normal images, 50 images"
-    assert page.histogram is not None
-    assert page.histogram.outline is not None
+    assert page.distributions
+    assert page.distributions[0].histogram.outline is not None
     assert "50 calibration images" in Seen(render(page)).text
 
 
@@ -319,7 +319,7 @@ def test_the_evaluation_is_told_in_its_words_and_figures() -> None:
     assert roles.title == "mse by role"
     assert at_cut.rows[0] == ("recall", "1.000 (0.158 to 1.000)")
     assert roles.rows[0] == ("train", "1", "0.0008", "0.0008")
-    assert roles.rows[1] == ("validation", "0", "–", "–")
+    assert [row[0] for row in roles.rows] == ["train", "unseen normal", "unseen defect"]
     text = Seen(render(page)).text
     assert all(sentence in text for sentence in found.words)
     assert page.evaluation.curve is not None
@@ -409,3 +409,14 @@ def test_a_page_that_leaves_flagged_images_out_says_how_to_list_them() -> None:
 
 def test_the_page_says_what_it_was_made_of() -> None:
     assert facts(page_of(results([0.1])))["Fingerprint"] == "f1" * 6
+
+
+def test_what_cannot_be_had_has_no_table_and_a_sentence() -> None:
+    table = results([0.002, 0.0015, 0.005], 0.004, label=["crack"] * 3)
+    full = table.append_column("size_bytes", pa.array([9, 8, 7]))
+    found = evaluate(full, primary="mse", scores=["mse"], cut=None, roles=[None] * 3)
+    page = page_of(table, evaluation=json.loads(json.dumps(found.to_dict())))
+    assert page.evaluation is not None
+    assert [one.title for one in page.evaluation.tables] == ["mse by role"]
+    assert page.evaluation.curve is None
+    assert {NO_NORMAL, NO_CUT} <= {*page.evaluation.words}

@@ -327,7 +327,7 @@ def test_a_score_that_this_version_cannot_measure_is_refused(tmp_path):
 def test_a_detector_that_cannot_be_built_is_refused_before_a_device_is_asked_for(tmp_path, changed):
     bundle = small_bundle(tmp_path / "bundle", detector=DETECTOR | changed)
     for refuse in (refuse_unloadable, Scorer.open):
-        with pytest.raises(BundleError, match=r"^the (detector|weights) .*\.$"):
+        with pytest.raises(BundleError, match=rf"^{re.escape(bundle.uri)}: the (detector|weights) .*\.$"):
             refuse(bundle)
 
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import pandas as pd
 import pyarrow as pa
@@ -10,6 +11,9 @@ import pytest
 from rayae.bundle_set import BundleSet
 from rayae.cli import main
 from rayae.run import Run
+from rayae.settings import FlagSettings, SpokenSettings
+from rayae.settings.flag import FlagRule
+from rayae.verbs.flag_rules import OF_RULES, RULES
 from tests.conftest import write_pictures
 from tests.unit.small_runs import finish, plan, scored, write_chunk
 from tests.unit.test_scoring_products import bundles, finished, images, run_of
@@ -153,6 +157,28 @@ def test_what_a_rule_lacks_or_does_not_use_is_told(
     assert main(["flag", run.uri, *words]) == 2
     assert capsys.readouterr().err.startswith(f"error: {sentence}")
     assert not Path(run.uri, "decisions").exists()
+
+
+def test_every_rule_has_its_settings_and_every_setting_its_rules() -> None:
+    assert set(RULES) == set(get_args(FlagRule))
+    of_any = {"run", "rule", "confidence", "against", "borderline", *SpokenSettings.model_fields, "storage"}
+    assert set(OF_RULES) == set(FlagSettings.model_fields) - of_any
+
+
+def test_a_run_in_which_nothing_could_be_scored_has_no_flags(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = plan(tmp_path, rows=4)
+    rows = scored(run, run.chunks[0])
+    lost = {"status": pa.array(["missing"] * 4), "score": pa.nulls(4, pa.float32())}
+    for name, column in lost.items():
+        rows = rows.set_column(rows.column_names.index(name), name, column)
+    write_chunk(run, run.chunks[0], rows)
+    finish(run)
+    assert main(["flag", run.uri, "rule=fixed", "cut=0.1"]) == 0
+    assert capsys.readouterr().out.startswith("flag: 0 of 0 scored images flagged (none), mse above 0.1\n")
+    assert main(["flag", run.uri, "fdr=0.1"]) == 1
+    assert capsys.readouterr().err.endswith("error: no image has a score, so there is nothing to find.\n")
 
 
 def test_an_unfinished_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

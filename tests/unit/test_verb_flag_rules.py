@@ -212,7 +212,9 @@ def test_groups_with_enough_calibration_images_have_their_own_cut_and_the_others
 ) -> None:
     assert main(["flag", grouped.uri, "rule=conformal", "alpha=0.02", "per_group=true", "borderline=0"]) == 0
     told = "warning: 1 of 2 groups have fewer than 49 calibration images and get the cut of all: b.\n"
-    assert capsys.readouterr().err == told
+    said = capsys.readouterr()
+    assert said.err == told
+    assert "\n1 group(s) have a cut of their own, from 0.06 to 0.06, by the same rule\n" in said.out
     (decision,) = all_of(grouped)
     cuts = decision.ruling.thresholds
     assert {group: (cut.n, cut.cut) for group, cut in cuts.items()} == {
@@ -224,9 +226,9 @@ def test_groups_with_enough_calibration_images_have_their_own_cut_and_the_others
     assert flags[flags["is_anomaly"].fillna(False)]["image_id"].tolist() == [6, 7, 8, 9]
     assert flags["p_value"].tolist()[3] == 2 / 61
     assert main(["decisions", grouped.uri]) == 0
-    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    assert "rule=conformal" in said
-    assert "2 cuts" in said
+    listed = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "rule=conformal" in listed
+    assert "2 cuts" in listed
 
 
 def test_a_group_has_its_own_certificate_where_that_is_asked(grouped: Run) -> None:

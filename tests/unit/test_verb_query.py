@@ -44,6 +44,21 @@ def test_csv_and_json_go_to_standard_output_and_nothing_else_does(
     assert [json.loads(line)["image_id"] for line in lines] == [0, 1]
 
 
+def test_with_log_json_standard_output_has_the_answer_and_no_line_beside(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    run = plan(tmp_path)
+    write_chunk(run, run.chunks[0])
+    sql = "select image_id from results order by image_id limit 2"
+    answers = {"csv": b'"image_id"\n0\n1\n', "json": b'{"image_id": 0}\n{"image_id": 1}\n'}
+    for form, answer in answers.items():
+        assert main(["query", run.uri, sql, f"format={form}", "log=json"]) == 0
+        said = capfdbinary.readouterr()
+        assert said.out == answer
+        (warning,) = map(json.loads, said.err.splitlines())
+        assert (warning["level"], warning["verb"]) == ("warning", "query")
+
+
 def test_the_ending_of_out_says_the_format_and_all_rows_are_written(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from rayae import memory
 from rayae.bundle import Bundle
@@ -119,6 +120,26 @@ def test_an_image_lost_on_the_way_is_named(
     (said,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert f"error: {mine}/good/part" in said
     assert " could be read when training began, and now it is missing: " in said
+
+
+def test_flat_pictures_are_counted_with_an_example_and_stay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_pictures(tmp_path / "images", 30)
+    for number in (4, 21):
+        Image.new("L", (48, 48)).save(folder / "good" / f"part{number:04}.png")
+    assert train(folder, tmp_path / "bundle") == 0
+    assert [line for line in capsys.readouterr().err.splitlines() if "flat" in line] == [
+        f"warning: 2 of 30 images are flat, all of one brightness and colour, as when a camera is covered; "
+        f"{folder}/good/part0004.png is one. The training takes them for normal: unless they are, leave them out of "
+        "`images=`, or label them as defects."
+    ]
+    assert Bundle.open(str(tmp_path / "bundle")).training_images().num_rows == 30
+
+
+def test_without_a_flat_picture_nothing_is_said_of_them(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(images, tmp_path / "bundle", "max_failed_fraction=0.2") == 0
+    assert "flat" not in capsys.readouterr().err
 
 
 def material(count: int, held_out: int) -> Material:

@@ -28,6 +28,7 @@ def figures(**changed):
         "held_out_error": 0.011,
         "held_out_losses": STEADY,
         "planned_epochs": 5,
+        "first_train_loss": 2.0,
         "variety": GOOD,
         "twins": [Twins("validation", 100, [])],
     }
@@ -136,30 +137,60 @@ def test_pictures_that_are_all_alike_give_no_verdict_on_variety():
 
 
 def test_a_loss_that_still_falls_at_the_last_epoch_is_under_trained():
-    losses = [1 / epoch for epoch in range(1, 11)]
-    verdict = under_trained(losses, 10)
-    assert (verdict.name, verdict.figure) == ("under_trained", pytest.approx(1 - 8 / 10))
+    losses = [1 / epoch for epoch in range(1, 21)]
+    verdict = under_trained(losses, 20, 2.0)
+    assert (verdict.name, verdict.figure) == ("under_trained", pytest.approx(1 - 16 / 20))
     assert verdict.sentence == (
-        "The held-out loss was still falling: by 20 % over the last 2 of 10 epochs; train longer, with `epochs=20` "
+        "The held-out loss was still falling: by 20 % over the last 4 of 20 epochs; train longer, with `epochs=40` "
         "and a new `out=`."
     )
 
 
 @pytest.mark.parametrize(("last", "under"), [(0.96, False), (0.94, True), (1.5, False)])
 def test_under_trained_is_a_fall_of_more_than_five_percent_over_the_last_fifth(last, under):
-    losses = [3.0, 2.0, 1.5, 1.0, last]
-    assert (under_trained(losses, 5) is not None) == under
+    losses = [3.0, 1.0, 1.0, 1.0, last]
+    assert (under_trained(losses, 5, 4.0) is not None) == under
 
 
-def test_a_training_that_stopped_early_is_not_under_trained():
-    assert under_trained([1.0, 0.5, 0.1], 40) is None
+def test_a_short_training_whose_last_epoch_gained_little_is_under_trained_by_its_second_half():
+    """What 300 photographs of solar cells gave with `epochs=3`: the learning rate ends at zero."""
+    verdict = under_trained([0.852, 0.696, 0.680], 3, 1.494)
+    assert verdict.figure == pytest.approx(1 - 0.680 / 0.852)
+    assert verdict.sentence == (
+        "The held-out loss was still falling: by 20.2 % over the last 2 of 3 epochs; train longer, with `epochs=20` "
+        "and a new `out=`."
+    )
 
 
-def test_two_epochs_can_be_under_trained_and_one_cannot_be_judged():
-    assert under_trained([1.0, 0.5], 2).figure == 0.5
-    assert under_trained([1.0], 1) is None
-    assert under_trained([], 1) is None
-    assert under_trained([0.0, 0.0], 2) is None
+@pytest.mark.parametrize(("late", "last", "under"), [(0.92, 0.91, False), (0.9, 0.89, True), (0.8, 0.8, False)])
+def test_under_trained_is_a_fall_of_more_than_ten_percent_over_the_second_half_that_is_not_over(late, last, under):
+    losses = [2.0, 1.0, 1.0, 1.0, 1.0, late, late, late, last, last]
+    assert (under_trained(losses, 10, 2.0) is not None) == under
+
+
+@pytest.mark.parametrize("losses", [[1.0, 0.5, 0.1], [1.0, 0.6], [1.0], []])
+def test_a_training_that_stopped_early_is_not_under_trained(losses):
+    assert under_trained(losses, 40, 2.0) is None
+
+
+def test_of_a_single_last_epoch_no_number_is_told():
+    assert "by 50 % over the last of 2 epochs; train" in under_trained([1.0, 0.5], 2, 3.0).sentence
+
+
+def test_a_single_epoch_is_judged_by_how_far_it_came_below_the_mean_of_its_steps():
+    verdict = under_trained([0.6], 1, 1.0)
+    assert verdict.figure == pytest.approx(0.4)
+    assert verdict.sentence == (
+        "The held-out loss was still falling: by 40 % within its only epoch; train longer, with `epochs=20` and a new "
+        "`out=`."
+    )
+    assert under_trained([0.95], 1, 1.0) is None
+    assert under_trained([1.2], 1, 1.0) is None
+
+
+def test_a_loss_of_nothing_does_not_fall():
+    assert under_trained([0.0, 0.0], 2, 0.0) is None
+    assert under_trained([0.0], 1, 0.0) is None
 
 
 def test_leaking_counts_pictures_and_names_the_first_pairs():
