@@ -29,6 +29,7 @@ from rayae.manifest import is_defect
 from rayae.operating_points import RATES, RecallAt, Resampling, f1, recalls
 from rayae.score_names import PICTURE_SCORES, UNTRAINED_SCORES
 from rayae.statistics import Bools, Figure, Floats, fewest_clusters, median_interval, rate, skills
+from rayae.trade_off import trade_off
 
 COLUMNS = ("uri", "label", "group", "status", *TRIVIAL, "score", "is_anomaly")
 """Columns of the results that an evaluation reads, beside those of the other scores."""
@@ -67,6 +68,7 @@ def evaluate(
         population=count_population(rows, about.others),
         skill=rank_scores(results, rows, [primary, *others], confidence, resamples, seed),
         at_cut=judge_cut(results, rows, cut, how, about),
+        trade_off=trade_off(rows.score[rows.evaluated], rows.defect[rows.evaluated], confidence),
         floors=hold_against_floors(results, rows, primary, confidence, resamples, seed),
         errors=scores_by_role(rows),
         error_ratio=compare_errors(results, rows, primary, confidence),

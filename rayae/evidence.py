@@ -59,6 +59,16 @@ class AtCut:
 
 
 @dataclass(frozen=True)
+class TradeOff:
+    """What another cut would do on the same images."""
+
+    cut: float
+    precision: Figure
+    recall: Figure
+    false_positive_rate: Figure
+
+
+@dataclass(frozen=True)
 class Floor:
     """How well one column of the results that needs no trained network ranks."""
 

@@ -5,7 +5,18 @@ from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any
 
 from rayae.breakdowns import Breakdown
-from rayae.evidence import AtCut, Decided, Examples, Floor, Floors, Overlap, Population, RoleErrors, ScoreSkill
+from rayae.evidence import (
+    AtCut,
+    Decided,
+    Examples,
+    Floor,
+    Floors,
+    Overlap,
+    Population,
+    RoleErrors,
+    ScoreSkill,
+    TradeOff,
+)
 from rayae.gates import GENERALISES, MEMORISED, Gate, paragraph
 from rayae.operating_points import RecallAt
 from rayae.score_names import IN_WORDS, UNTRAINED_SCORES
@@ -24,6 +35,8 @@ class Evaluation:
     skill: tuple[ScoreSkill, ...]
     """The primary score first."""
     at_cut: AtCut
+    trade_off: tuple[TradeOff, ...]
+    """Other cuts, the strictest first; none without both classes."""
     floors: Floors
     errors: tuple[RoleErrors, ...]
     error_ratio: Figure

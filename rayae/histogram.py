@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,43 @@ LOWEST_SHARE = 0.001
 ROUNDING = 1e-9
 SMALLEST_BAR = 0.8
 """Height of the smallest bar in percent: one image among a million must still be seen."""
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Finite scores, ascending, and how many images have each."""
+
+    values: Values
+    counts: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, scores: NDArray[np.floating[Any]]) -> "Counted":
+        """Scores one by one."""
+        values, counts = np.unique(scores.astype(np.float64), return_counts=True)
+        return cls(values, counts)
+
+    @property
+    def total(self) -> int:
+        return int(self.counts.sum())
+
+    def at(self, place: int) -> float:
+        """The score at a place from 0 among all of them."""
+        return float(self.values[np.searchsorted(np.cumsum(self.counts), place, side="right")])
+
+    def above(self, value: float) -> "Counted":
+        """Those strictly above a value."""
+        chosen = self.values > value
+        return Counted(self.values[chosen], self.counts[chosen])
+
+    def with_one(self, value: float) -> "Counted":
+        """The same and one more."""
+        return self.joined(Counted(np.array([value]), np.array([1])))
+
+    def joined(self, other: "Counted") -> "Counted":
+        """The scores of both."""
+        values, places = np.unique(np.concatenate([self.values, other.values]), return_inverse=True)
+        counts = np.bincount(places, np.concatenate([self.counts, other.counts]), len(values))
+        return Counted(values, counts.astype(np.int64))
 
 
 @dataclass(frozen=True)
@@ -69,24 +107,24 @@ class Axis:
         return share * 100
 
 
-def histogram(scores: Values, calibration: Values | None, cut: float | None) -> Histogram | None:
-    """Bin finite scores; None when there are none. Bins hold their upper edge, so none straddles the cut."""
-    if not len(scores):
+def histogram(scores: Counted, calibration: Counted | None, cut: float | None) -> Histogram | None:
+    """Bin scores; None when there are none. Bins hold their upper edge, so none straddles the cut."""
+    if not scores.total:
         return None
-    known = calibration if calibration is not None and len(calibration) else None
-    values = scores if known is None else np.concatenate([scores, known])
-    edges, axis = _edges(values, cut, bins=int(min(MOST_BINS, max(12, 2 * math.sqrt(len(scores))))))
+    known = calibration if calibration is not None and calibration.total else None
+    seen = scores if known is None else scores.joined(known)
+    edges, axis = _edges(seen, cut, bins=int(min(MOST_BINS, max(12, 2 * math.sqrt(scores.total)))))
     counts = _count(scores, edges)
-    outline = None if known is None else _count(known, edges) * (len(scores) / len(known))
+    outline = None if known is None else _count(known, edges) * (scores.total / known.total)
     top = max(counts.max(), 0 if outline is None else outline.max())
     return Histogram(
         bars=_bars(counts, edges, axis, cut, top),
-        x_ticks=_x_ticks(axis),
+        x_ticks=x_ticks(axis),
         y_ticks=tuple(Tick(100 * value / top, f"{value:,.0f}") for value in _steps(0, top, 4) if value >= 1),
         cut=None if cut is None else Tick(float(axis.percent(np.array([cut]))[0]), number(cut)),
         outline=None if outline is None else _outline(outline / top * 100, axis.percent(edges)),
         logarithmic=axis.logarithmic,
-        below_axis=int((values < axis.low).sum()),
+        below_axis=int(seen.counts[seen.values < axis.low].sum()),
         raised=bool((counts[counts > 0] < top * SMALLEST_BAR / 100).any()),
         words=_words(scores, cut),
     )
@@ -97,11 +135,11 @@ def number(value: float, digits: int = 4) -> str:
     return f"{value:,.0f}" if 1e4 <= abs(value) < 1e12 else f"{value:.{digits}g}".replace("e-0", "e-")
 
 
-def _edges(values: Values, cut: float | None, bins: int) -> tuple[Values, Axis]:
-    seen = values if cut is None else np.append(values, cut)
-    positive = seen[seen > 0]
-    low, high = float(seen.min()), float(seen.max())
-    floor = float(np.quantile(positive, LOWEST_SHARE, method="lower")) if len(positive) else 0.0
+def _edges(scores: Counted, cut: float | None, bins: int) -> tuple[Values, Axis]:
+    seen = scores if cut is None else scores.with_one(cut)
+    positive = seen.above(0)
+    low, high = float(seen.values[0]), float(seen.values[-1])
+    floor = positive.at(math.floor(LOWEST_SHARE * (positive.total - 1))) if positive.total else 0.0
     floor = min(floor, cut) if cut is not None else floor
     logarithmic = low >= 0 and floor > 0 and high / floor >= LOGARITHMIC_FROM
     if logarithmic:
@@ -120,9 +158,10 @@ def _edges(values: Values, cut: float | None, bins: int) -> tuple[Values, Axis]:
     return edges, Axis(float(edges[0]), float(edges[-1]), logarithmic)
 
 
-def _count(values: Values, edges: Values) -> Values:
-    bins = np.searchsorted(edges, values, side="left") - 1
-    return np.bincount(np.clip(bins, 0, len(edges) - 2), minlength=len(edges) - 1).astype(np.float64)
+def _count(scores: Counted, edges: Values) -> Values:
+    bins = np.searchsorted(edges, scores.values, side="left") - 1
+    weights = scores.counts.astype(np.float64)
+    return np.bincount(np.clip(bins, 0, len(edges) - 2), weights, len(edges) - 1).astype(np.float64)
 
 
 def _bars(counts: Values, edges: Values, axis: Axis, cut: float | None, top: float) -> tuple[Bar, ...]:
@@ -145,7 +184,8 @@ def _outline(heights: Values, places: Values) -> str:
     return f"M{places[0]:.3f} 100{steps}V100"
 
 
-def _x_ticks(axis: Axis) -> tuple[Tick, ...]:
+def x_ticks(axis: Axis) -> tuple[Tick, ...]:
+    """Round values along an axis."""
     values = _decades(axis.low, axis.high) if axis.logarithmic else _steps(axis.low, axis.high, 6)
     return tuple(Tick(float(axis.percent(np.array([value]))[0]), number(value, digits=10)) for value in values)
 
@@ -166,7 +206,9 @@ def _steps(low: float, high: float, about: int) -> list[float]:
     return [i * step for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
-def _words(scores: Values, cut: float | None) -> str:
-    low, middle, high = (number(float(value)) for value in np.quantile(scores, [0, 0.5, 1]))
-    spread = f"{len(scores):,} scores from {low} to {high}, median {middle}"
-    return spread + ("." if cut is None else f"; {int((scores > cut).sum()):,} above the cut of {number(cut)}.")
+def _words(scores: Counted, cut: float | None) -> str:
+    count = scores.total
+    median = (scores.at((count - 1) // 2) + scores.at(count // 2)) / 2
+    low, middle, high = map(number, (float(scores.values[0]), median, float(scores.values[-1])))
+    spread = f"{count:,} scores from {low} to {high}, median {middle}"
+    return spread + ("." if cut is None else f"; {scores.above(cut).total:,} above the cut of {number(cut)}.")

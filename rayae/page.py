@@ -1,12 +1,17 @@
 """Home of the pages as such: what stands on them, all in words, and the HTML files that they become."""
 
+import base64
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from importlib.resources import files
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from rayae.histogram import Histogram
+from rayae.histogram import Histogram, Tick
 from rayae.terminal import printable
 
 
@@ -47,6 +52,9 @@ class Worst:
     p_value: str | None
     flagged: bool | None
     label: str | None
+    group: str | None
+    link: str | None
+    """Where a browser opens the image, if it can."""
     pictures: tuple[Shown, ...]
     reason: str | None
 
@@ -94,33 +102,88 @@ class Products:
 
 
 @dataclass(frozen=True)
+class Line:
+    """A line of a plot in a box of 100 by 100: its points, and those around its interval."""
+
+    name: str
+    points: str
+    band: str
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Lines against the cut."""
+
+    lines: tuple[Line, ...]
+    x_ticks: tuple[Tick, ...]
+    cut: Tick | None
+    logarithmic: bool
+
+
+@dataclass(frozen=True)
 class Judgement:
     """What `evaluate` found: sentences, then figures."""
 
     words: tuple[str, ...]
     tables: tuple[Table, ...]
+    curve: Curve | None
+
+
+@dataclass(frozen=True)
+class Rate:
+    """The share of a group that is flagged; `left` and `width` are those of the bar of its interval, in percent."""
+
+    name: str
+    count: str
+    share: str
+    interval: str
+    left: float
+    width: float
+
+
+@dataclass(frozen=True)
+class Rates:
+    """The shares of groups; the bars go from 0 to `scale`."""
+
+    about: str
+    scale: str
+    rows: tuple[Rate, ...]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The images that are shown: `cards` those with pictures, `rows` all of them as the script reads them."""
+
+    title: str
+    notes: tuple[str, ...]
+    cards: tuple[Worst, ...]
+    rows: tuple[Mapping[str, Any], ...]
+    colours: str
+    brightest: str | None
+    """`colours` and `brightest` explain the error maps."""
 
 
 @dataclass(frozen=True)
 class ReportPage:
-    """Everything that stands on the page, in words; `colours` and `brightest` explain the error maps."""
+    """Everything that stands on the page, in words."""
 
     name: str
     headline: str
+    verdict: str | None
+    """What the share of flagged images says."""
     guarantee: str | None
     notes: tuple[str, ...]
-    run: tuple[Fact, ...]
-    statuses: tuple[Count, ...]
-    flagged: Count | None
+    gallery: Gallery
     score_name: str
     distributions: tuple[Distribution, ...]
     """One, or one a product; none when no image has a score."""
+    groups: Rates | None
     products: Products | None
     evaluation: Judgement | None
-    worst: tuple[Worst, ...]
-    colours: str
-    brightest: str | None
+    statuses: tuple[Count, ...]
+    flagged: Count | None
     failures: tuple[Failure, ...]
+    run: tuple[Fact, ...]
     stages: tuple[Count, ...]
     version: str
 
@@ -142,8 +205,12 @@ class BorderlinePage:
 
 
 def render(page: ReportPage | BorderlinePage) -> str:
-    """The page as one HTML file; whatever came from outside is escaped."""
-    return _template("report" if isinstance(page, ReportPage) else "borderline").render(page=page)
+    """The page as one HTML file; whatever came from outside is escaped, and no script runs but that of the gallery."""
+    if isinstance(page, BorderlinePage):
+        return _template("borderline").render(page=page)
+    script = files("rayae").joinpath("gallery.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return _template("report").render(page=page, script=Markup(script), script_hash=Markup(digest))
 
 
 @cache

@@ -13,6 +13,8 @@ from PIL import Image as Pillow
 
 LONGEST_SIDE = 384
 """Longest side of a picture on the page, in pixels: three side by side on screens of two pixels a point."""
+MANY_PICTURES, SIDE_OF_MANY = 24, 192
+"""Where there are more of them they are shown smaller: 200 with 384 pixels would be a page of 150 MB."""
 IN_SCALE = 0.995
 """Share of the error pixels within the colour scale, so that one glaring pixel does not darken the rest."""
 INFERNO = (
@@ -30,18 +32,23 @@ INFERNO = (
 """Ten stops of the perceptual colour map inferno, dark to bright."""
 
 
-def small(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def side_of(count: int) -> int:
+    """The longest side of a picture, in pixels, on a page that shows so many images."""
+    return LONGEST_SIDE if count <= MANY_PICTURES else SIDE_OF_MANY
+
+
+def small(pixels: NDArray[np.uint8], side: int = LONGEST_SIDE) -> NDArray[np.uint8]:
     """Pixels [H, W, C] with no side longer than the page needs, each the mean of those it stands for."""
     picture = _picture(pixels)
-    picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Pillow.Resampling.BOX)
+    picture.thumbnail((side, side), Pillow.Resampling.BOX)
     return np.asarray(picture).reshape(picture.height, picture.width, -1)
 
 
-def small_peaks(error_map: NDArray[Any]) -> NDArray[Any]:
+def small_peaks(error_map: NDArray[Any], side: int = LONGEST_SIDE) -> NDArray[Any]:
     """An error map [H, W] made small by the highest error of each block, so that a small defect stays."""
-    factor = math.ceil(max(error_map.shape) / LONGEST_SIDE)
-    padding = [(0, -side % factor) for side in error_map.shape]
-    rows, columns = (-(-side // factor) for side in error_map.shape)
+    factor = math.ceil(max(error_map.shape) / side)
+    padding = [(0, -length % factor) for length in error_map.shape]
+    rows, columns = (-(-length // factor) for length in error_map.shape)
     blocks: NDArray[Any] = np.pad(error_map, padding).reshape(rows, factor, columns, factor)
     highest: NDArray[Any] = blocks.max(axis=(1, 3))
     return highest

@@ -101,6 +101,13 @@ def figure(value: Any) -> None:
         raise ValueError(wrong)
 
 
+def known_figure(value: Any) -> None:
+    """The same of a value that is always there."""
+    figure(value)
+    if value["value"] is None:
+        raise ValueError
+
+
 FLOOR = {"title": str, "auroc": figure, "lead": figure}
 EVALUATION_SHAPE = {
     "primary": str,
@@ -108,6 +115,7 @@ EVALUATION_SHAPE = {
     "words": [str],
     "skill": [{"name": str, "auroc": figure, "average_precision": figure}],
     "at_cut": {"recall": figure, "precision": figure, "false_positive_rate": figure, "f1": figure},
+    "trade_off": [{"cut": NUMBER, "recall": known_figure, "precision": known_figure}],
     "floors": {
         **{kind: [FLOOR] for kind in ("trivial", "components", "nearest")},
         "average_precision_random": figure,

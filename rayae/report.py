@@ -1,6 +1,6 @@
 """ANALYSE: home of the report: a run and what is known of it, put into the words and figures of one page."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,32 +10,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from rayae.decisions import Decision
 from rayae.distributions import distribution
+from rayae.gallery import left_out, link, p_words, rows_of, title
 from rayae.histogram import number
-from rayae.page import Count, Fact, Failure, Judgement, Products, ReportPage, Shown, Table, Worst, render
+from rayae.judgement import judged
+from rayae.overview import EXAMPLES, Overview, Tally
+from rayae.page import Count, Fact, Failure, Gallery, Products, Rate, Rates, ReportPage, Shown, Worst, render
 from rayae.pictures import INFERNO, brightest, heat, photograph
 from rayae.results import Status
-from rayae.statistics import percent
+from rayae.statistics import clopper_pearson, percent
 from rayae.threshold import Threshold
 
-__all__ = ["COLUMNS", "ReportPage", "WorstPicture", "compose", "render"]
+__all__ = ["ReportPage", "WorstPicture", "compose", "render"]
 
-COLUMNS = (
-    "image_id",
-    "uri",
-    "label",
-    "status",
-    "error",
-    "score",
-    "p_value",
-    "is_anomaly",
-    "bundle_id",
-    "threshold_id",
-)
-"""The result columns that the page needs."""
-
-EXAMPLES = 5
-NOTHING = "\N{EN DASH}"
+GROUPS_SHOWN = 30
+CONFIDENCE = 0.95
+"""Of the intervals of rates, where no threshold says another one."""
 
 
 @dataclass(frozen=True)
@@ -58,47 +49,51 @@ def compose(
     uri: str,
     record: Mapping[str, Any],
     success: Mapping[str, Any] | None,
-    results: pa.Table,
+    overview: Overview,
+    shown: pa.Table,
     *,
     score_name: str = "score",
     threshold: Threshold | None = None,
+    decision: Decision | None = None,
     calibration: NDArray[np.float32] | None = None,
     evaluation: Mapping[str, Any] | None = None,
     products: Products | None = None,
     pictures: Sequence[WorstPicture] = (),
     notes: Sequence[str] = (),
 ) -> ReportPage:
-    """Put a run into words and figures; `results` needs `COLUMNS`, and `pictures` come worst first."""
-    scale = scale_of(pictures)
-    by_status = _by_status(results)
-    drawn = (distribution(results, score_name, threshold, calibration),) if products is None else products.distributions
+    """Put a run into words and figures; `pictures` are those of the first of the rows `shown`.
+
+    With a decision it is the flags of that which the overview counts, and `threshold` is its cut; where groups have
+    their own, there is no verdict, since it holds all images against one.
+    """
+    cut = None if threshold is None else threshold.cut
+    confidence = CONFIDENCE if threshold is None else threshold.confidence
+    several = decision is not None and len(decision.ruling.thresholds) > 1
+    own = distribution(overview.scores, score_name, threshold, calibration)
+    drawn = (own,) if products is None else products.distributions
     return ReportPage(
         name=uri.rstrip("/").rsplit("/", 1)[-1],
-        headline=_headline(results),
+        headline=_headline(overview),
+        verdict=None if threshold is None or several else verdict(overview.flagged, overview.judged, threshold),
         guarantee=None if threshold is None else threshold.guarantee,
-        notes=(*_unfinished(record, success, results.num_rows), *notes),
-        run=_run_facts(uri, record, success, results, threshold),
-        statuses=tuple(_count(status, count, results.num_rows) for status, count in by_status.items()),
-        flagged=_flagged(results),
+        notes=(*_unfinished(record, success, overview.images), *notes),
+        gallery=_gallery(uri, overview, shown, pictures, decision, in_turn=products is not None),
         score_name=score_name,
         distributions=tuple(one for one in drawn if one is not None),
+        groups=_rates(overview, confidence),
         products=products,
-        evaluation=None if evaluation is None else _judged(evaluation),
-        worst=cards(pictures, results, scale),
-        colours=", ".join(INFERNO),
-        brightest=None if scale is None else number(scale),
+        evaluation=None if evaluation is None else judged(evaluation, cut),
+        statuses=tuple(_count(status, count, overview.images) for status, count in overview.by_status.items()),
+        flagged=_count("flagged", overview.flagged, overview.judged) if overview.judged else None,
         failures=tuple(
-            _failure(status, count, results) for status, count in by_status.items() if status != Status.SCORED
+            _failure(status, count, overview.examples[status])
+            for status, count in overview.by_status.items()
+            if status != Status.SCORED
         ),
+        run=_run_facts(uri, record, success, overview, threshold, decision),
         stages=_stages(success),
         version=str(record["rayae"]),
     )
-
-
-def _by_status(results: pa.Table) -> dict[str, int]:
-    pairs = pc.value_counts(results["status"]).to_pylist()
-    counts = sorted(((pair["values"], pair["counts"]) for pair in pairs), key=lambda pair: (-pair[1], pair[0]))
-    return {Status.SCORED.value: 0} | dict(counts)
 
 
 def _noun(count: int) -> str:
@@ -109,15 +104,37 @@ def _images(count: int) -> str:
     return f"{count:,} {_noun(count)}"
 
 
-def _headline(results: pa.Table) -> str:
-    rows, scored = results.num_rows, results.num_rows - results["score"].null_count
-    failed = "." if scored == rows else f"; {rows - scored:,} could not be scored."
+def _headline(overview: Overview) -> str:
+    images, scored = overview.images, overview.scored
+    failed = "." if scored == images else f"; {images - scored:,} could not be scored."
     if not scored:
-        return f"None of {_images(rows)} could be scored."
-    if results["is_anomaly"].null_count == rows:
+        return f"None of {_images(images)} could be scored."
+    if not overview.judged:
         return f"{_images(scored)} scored and none judged, for want of a threshold{failed}"
-    flagged = pc.sum(results["is_anomaly"]).as_py()
-    return f"{flagged:,} of {scored:,} scored {_noun(scored)} flagged ({percent(flagged / scored)}){failed}"
+    share = percent(overview.flagged / scored)
+    return f"{overview.flagged:,} of {scored:,} scored {_noun(scored)} flagged ({share}){failed}"
+
+
+def verdict(flagged: int, judged: int, threshold: Threshold) -> str | None:
+    """What the share of flagged images says, held against the false alarms of the cut; None where these are unknown."""
+    expected, upper, confidence = threshold.expected_fpr, threshold.upper_fpr, threshold.confidence
+    if not judged or expected is None or upper is None or not threshold.n:
+        return None
+    low, high = clopper_pearson(flagged, judged, confidence)
+    lower, _ = clopper_pearson(round(expected * threshold.n), threshold.n, confidence)
+    words = f"the {percent(confidence)} interval of this share is {percent(low)} to {percent(high)}"
+    if low > upper:
+        return (
+            f"False alarms alone do not explain that: of normal images no more than {percent(upper)} would be flagged, "
+            f"and {words}. Either there are defects, or the images are not like those the cut was calibrated on."
+        )
+    if high < lower:
+        return (
+            f"That is less than false alarms alone should be: of normal images at least {percent(lower)} would be "
+            f"flagged, and {words}. So the images are not like those the cut was calibrated on, and its figures do not "
+            "hold for them."
+        )
+    return f"False alarms alone may explain that: of normal images up to {percent(upper)} would be flagged."
 
 
 def _unfinished(record: Mapping[str, Any], success: Mapping[str, Any] | None, rows: int) -> list[str]:
@@ -133,17 +150,19 @@ def _run_facts(
     uri: str,
     record: Mapping[str, Any],
     success: Mapping[str, Any] | None,
-    results: pa.Table,
+    overview: Overview,
     threshold: Threshold | None,
+    decision: Decision | None,
 ) -> tuple[Fact, ...]:
-    images = record["images"]
-    bundle_ids = pc.unique(results["bundle_id"].drop_null()).to_pylist()
+    images, ids = record["images"], overview.bundle_ids
     facts = {
         "Run": uri,
         "Images": ", ".join(images) if isinstance(images, list) else str(images),
         "Manifest": f"{_images(int(record['rows']))} in {len(record['chunks']):,} chunks",
         "Bundle": str(record["bundle"]),
-        "Bundle id": ", ".join(bundle_ids) if len(bundle_ids) <= EXAMPLES else f"{len(bundle_ids):,} bundles",
+        "Bundle id": ", ".join(ids) if len(ids) <= EXAMPLES else f"{len(ids):,} bundles",
+        "Fingerprint": str(record["fingerprint_hash"]),
+        **({} if decision is None else _decision_facts(decision)),
         **({} if threshold is None else _threshold_facts(threshold)),
         "Created": _moment(record["created"]),
         "Finished": "not yet" if success is None else _moment(success["finished"]),
@@ -151,6 +170,13 @@ def _run_facts(
     if success is not None:
         facts |= _speed(success["statistics"], int(record["rows"]))
     return tuple(Fact(name, value) for name, value in (facts | {"Version": f"rayae {record['rayae']}"}).items())
+
+
+def _decision_facts(decision: Decision) -> dict[str, str]:
+    asked = ", ".join(f"{name} = {value}" for name, value in decision.ruling.settings.items())
+    groups = len(decision.ruling.thresholds) - 1
+    own = {"Cuts of their own": f"{groups:,} by group; all other images have the one below"} if groups else {}
+    return {"Decision": decision.id, "Decided": _moment(decision.created), "Asked": asked, **own}
 
 
 def _moment(text: str) -> str:
@@ -185,15 +211,43 @@ def _count(name: str, count: int, total: int) -> Count:
     return Count(name, f"{count:,}", percent(share), 100 * share)
 
 
-def _flagged(results: pa.Table) -> Count | None:
-    judged = results.num_rows - results["is_anomaly"].null_count
-    return _count("flagged", pc.sum(results["is_anomaly"]).as_py(), judged) if judged else None
+def _failure(status: str, count: int, examples: Sequence[tuple[str, str | None]]) -> Failure:
+    named = tuple(Fact(uri, error or "No reason was recorded.") for uri, error in examples)
+    return Failure(status, f"{count:,}", count > len(named), named)
 
 
-def _failure(status: str, count: int, results: pa.Table) -> Failure:
-    rows = results.filter(pc.equal(results["status"], status)).slice(0, EXAMPLES).to_pylist()
-    examples = tuple(Fact(row["uri"], row["error"] or "No reason was recorded.") for row in rows)
-    return Failure(status, f"{count:,}", count > len(examples), examples)
+def _rates(overview: Overview, confidence: float) -> Rates | None:
+    """The shares of groups that are flagged, first those of which most is sure: by the lower end of the interval."""
+    judged = [group for group in overview.groups if group.judged]
+    found = [(group, *clopper_pearson(group.flagged, group.judged, confidence)) for group in judged]
+    if not found:
+        return None
+    shown = sorted(found, key=lambda one: -one[1])[:GROUPS_SHOWN]
+    scale = max(high for _, _, high in shown)
+    rows = tuple(_rate(*one, scale) for one in shown)
+    return Rates(_groups_about(overview, confidence), percent(scale), rows)
+
+
+def _rate(group: Tally, low: float, high: float, scale: float) -> Rate:
+    return Rate(
+        name=str(group.value),
+        count=f"{group.flagged:,} of {group.judged:,}",
+        share=percent(group.flagged / group.judged),
+        interval=f"({percent(low)} to {percent(high)})",
+        left=100 * low / scale,
+        width=100 * (high - low) / scale,
+    )
+
+
+def _groups_about(overview: Overview, confidence: float) -> str:
+    """How the rates of groups are to be read, and which of them are left out."""
+    count = overview.group_count
+    some = f" {GROUPS_SHOWN} of {count:,} groups are shown." if count > GROUPS_SHOWN else ""
+    counted = f" Only the {len(overview.groups):,} with most flags are counted." if count > len(overview.groups) else ""
+    return (
+        f"The {percent(confidence)} intervals are Clopper and Pearson's and count images as independent; first comes "
+        f"the group whose interval begins highest.{some}{counted}"
+    )
 
 
 def _stages(success: Mapping[str, Any] | None) -> tuple[Count, ...]:
@@ -204,8 +258,39 @@ def _stages(success: Mapping[str, Any] | None) -> tuple[Count, ...]:
     )
 
 
+def _gallery(
+    uri: str,
+    overview: Overview,
+    shown: pa.Table,
+    pictures: Sequence[WorstPicture],
+    decision: Decision | None,
+    *,
+    in_turn: bool,
+) -> Gallery:
+    scale = scale_of(pictures)
+    drawn = sum(picture.original is not None for picture in pictures)
+    order = ["The highest of each product come first, then the second of each, and so on."] if in_turn else []
+    return Gallery(
+        title=title(overview, shown),
+        notes=(*order, *left_out(overview, shown, drawn, question(uri, decision))),
+        cards=cards(pictures, shown, scale),
+        rows=tuple(rows_of(shown)),
+        colours=", ".join(INFERNO),
+        brightest=None if scale is None else number(scale),
+    )
+
+
+def question(uri: str, decision: Decision | None) -> str:
+    """The command that writes all flagged images into a table."""
+    sql = "SELECT uri, score FROM results WHERE is_anomaly"
+    if decision is not None:
+        flags = f"FROM flags WHERE decision = '{decision.id}' AND is_anomaly"
+        sql = f"SELECT uri, score FROM results WHERE image_id IN (SELECT image_id {flags})"
+    return f'rayae query {uri} "{sql}" out=flagged.csv'
+
+
 def cards(pictures: Sequence[WorstPicture], results: pa.Table, scale: float | None) -> tuple[Worst, ...]:
-    """A card for each picture, with what the rows say of it: image_id, score, p_value, is_anomaly and label."""
+    """A card for each picture, with what the rows say of it: image_id, score, p_value, is_anomaly, label, and group."""
     return tuple(_worst(rank, picture, results, scale) for rank, picture in enumerate(pictures, 1))
 
 
@@ -216,9 +301,11 @@ def _worst(rank: int, picture: WorstPicture, results: pa.Table, scale: float | N
         image_id=picture.image_id,
         uri=picture.uri,
         score=number(row["score"]),
-        p_value=None if row["p_value"] is None else f"{row['p_value']:.2g}",
+        p_value=p_words(row["p_value"]),
         flagged=row["is_anomaly"],
         label=row["label"],
+        group=row.get("group"),
+        link=link(picture.uri),
         pictures=_shown(picture, scale),
         reason=picture.reason,
     )
@@ -236,76 +323,3 @@ def scale_of(pictures: Sequence[WorstPicture]) -> float | None:
     """The error that gets the brightest colour in their error maps; None when there are none."""
     maps = [picture.error_map for picture in pictures if picture.error_map is not None]
     return brightest(maps) if maps else None
-
-
-def _judged(evaluation: Mapping[str, Any]) -> Judgement:
-    return _judgement_of_products(evaluation) if "products" in evaluation else _judgement(evaluation)
-
-
-def _judgement(evaluation: Mapping[str, Any]) -> Judgement:
-    """What `evaluation.json` says, in the shape that `evaluation.Evaluation.to_dict` gives it.
-
-    What cannot be had at all has no table: the words say why.
-    """
-    at, floors, primary = evaluation["at_cut"], evaluation["floors"], evaluation["primary"]
-    interval = f"{percent(evaluation['confidence'])} interval"
-    skill = [(score["name"], score["auroc"], score["average_precision"]) for score in evaluation["skill"]]
-    skill += [("random order", {"value": 0.5, "low": None, "high": None}, floors["average_precision_random"])]
-    held = [
-        (floor["title"], floor["auroc"], _figure(floor["lead"], "+.3f"))
-        for kind in ("trivial", "components", "nearest")
-        for floor in floors[kind]
-    ]
-    rates = ("recall", "precision", "false_positive_rate", "f1")
-    at_cut = [(name.replace("_", " ").replace("f1", "F1"), at[name]) for name in rates]
-    at_cut += [("F1 of flagging everything", floors["f1_flag_everything"])]
-    roles = [
-        (e["role"], f"{e['images']:,}", number(e["median"]), number(e["mean"]))
-        for e in evaluation["errors"]
-        if e["images"]
-    ]
-    ranked = (
-        _table("Defects ranked above normal images", f"Score | AUROC, {interval} | Average precision", skill),
-        _table("Floors, which need no trained network", f"Floor | AUROC, {interval} | {primary} above it", held),
-    )
-    return Judgement(
-        words=tuple(evaluation["words"]),
-        tables=(
-            *(ranked if any(score["auroc"]["value"] is not None for score in evaluation["skill"]) else ()),
-            *(
-                [_table("At the cut", f"Figure | Value, {interval}", at_cut)]
-                if at["true_positives"] is not None
-                else []
-            ),
-            *([_table(f"{primary} by role", "Images | Count | Median | Mean", roles)] if roles else []),
-        ),
-    )
-
-
-def _judgement_of_products(evaluation: Mapping[str, Any]) -> Judgement:
-    """The same of a run with a set of bundles, in the shape that `by_product.ByProduct.to_dict` gives it."""
-    rows = [
-        (
-            value,
-            one["skill"][0]["auroc"],
-            *(one["at_cut"][name] for name in ("recall", "precision", "false_positive_rate")),
-        )
-        for value, one in evaluation["products"].items()
-    ]
-    columns = f"{evaluation['column']} | AUROC, {percent(evaluation['confidence'])} interval | Recall | Precision"
-    return Judgement(
-        words=tuple(evaluation["words"]),
-        tables=(_table("Each product by itself", f"{columns} | False-positive rate", rows),),
-    )
-
-
-def _table(title: str, columns: str, rows: Iterable[Sequence[Any]]) -> Table:
-    words = (tuple(cell if isinstance(cell, str) else _figure(cell) for cell in row) for row in rows)
-    return Table(title, tuple(columns.split(" | ")), tuple(words))
-
-
-def _figure(figure: Mapping[str, Any], style: str = ".3f") -> str:
-    if figure["value"] is None:
-        return NOTHING
-    value, low, high = (figure[part] for part in ("value", "low", "high"))
-    return f"{value:{style}}" if low is None else f"{value:{style}} ({low:{style}} to {high:{style}})"

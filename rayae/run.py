@@ -37,6 +37,7 @@ from rayae.threshold import Threshold
 RECORD = "run.json"
 MANIFEST = "manifest.parquet"
 CHUNKS = "chunks"
+MAPS = "maps"
 SUCCESS = "_SUCCESS.json"
 IN_HAND = "in_hand.json"
 CALIBRATION = "calibration.parquet"
@@ -299,7 +300,8 @@ class Run:
 
     def finish(self, statistics: Mapping[str, Any]) -> None:
         """Say that every chunk is there."""
-        storage.sweep(storage.join(self.uri, CHUNKS))
+        for folder in (CHUNKS, MAPS):
+            storage.sweep(storage.join(self.uri, folder))
         finished = datetime.now(UTC).isoformat(timespec="seconds")
         storage.write_json(storage.join(self.uri, SUCCESS), {"finished": finished, "statistics": statistics})
 

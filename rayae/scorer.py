@@ -58,7 +58,7 @@ class Scorer:
             if last < end:
                 left.append((last, end))
             try:
-                measured = self._forward(pixels[first:last], self._measure_and_describe)
+                measured = self._forward(pixels[first:last], self._measure_and_describe, self.micro_batch)
             except RuntimeError as error:  # what torch raises for everything, running out of memory included
                 if is_broken_device(error):
                     raise
@@ -77,26 +77,37 @@ class Scorer:
         return scores, blamed | _blame_not_finite(scores, blamed)
 
     def reconstruct(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """What the network makes of `[N, H, W, C]` uint8 pixels, likewise, and the error maps `[N, H, W]`."""
+        """What the network makes of `[N, H, W, C]` uint8 pixels, likewise, and the error maps `[N, H, W]`.
+
+        Few go through the network at once, since few are asked for: pictures are to be looked at, so it does not matter
+        that other kernels make them than those that scored. Raises what torch raises, but for memory that smaller
+        micro-batches do without.
+        """
         made, maps = np.empty_like(pixels), np.empty(pixels.shape[:3], dtype=np.float32)
-        for first in range(0, len(pixels), self.micro_batch):
-            batch = slice(first, first + self.micro_batch)
-            found = self._forward(
-                pixels[batch],
-                lambda _, images, seen: {
-                    "again": seen.pictures,
-                    "map": self.detector.error_map(images, seen.pictures),
-                },
-            )
+        first = 0
+        while first < len(pixels):
+            at_once = min(self.micro_batch, MICRO_BATCH["cpu"])
+            batch = slice(first, first + at_once)
+            try:
+                found = self._forward(pixels[batch], self._look_and_map, at_once)
+            except RuntimeError as error:
+                if not is_out_of_memory(error) or self.micro_batch == 1:
+                    raise
+                self.micro_batch //= 2
+                continue
             made[batch] = np.rint(found["again"].transpose(0, 2, 3, 1).clip(0, 1) * 255)
             maps[batch] = found["map"]
+            first = batch.stop
         return made, maps
+
+    def _look_and_map(self, _: Tensor, images: Tensor, seen: Seen) -> dict[str, Tensor]:
+        return {"again": seen.pictures, "map": self.detector.error_map(images, seen.pictures)}
 
     @torch.inference_mode()
     def _forward(
-        self, pixels: NDArray[np.uint8], use: Callable[[Tensor, Tensor, Seen], dict[str, Tensor]]
+        self, pixels: NDArray[np.uint8], use: Callable[[Tensor, Tensor, Seen], dict[str, Tensor]], at_once: int
     ) -> dict[str, NDArray[np.float32]]:
-        seen = torch.from_numpy(self._filled(pixels)).to(self.device)
+        seen = torch.from_numpy(_filled(pixels, at_once)).to(self.device)
         images = as_images(seen)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             made = self.detector.look(images)
@@ -107,15 +118,16 @@ class Scorer:
         measured = self.detector.measure(images, seen, self.score_names[: -len(PIXEL_STATISTICS)])
         return measured | describe(pixels)
 
-    def _filled(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The batch filled up with black to the size that all batches have.
 
-        Libraries choose their kernels by the size: bf16 on a CPU gave the same picture scores that differed by 4e-6
-        in batches of 1, 3 and 32. So a picture scores the same beside many others as when it is tried again alone.
-        """
-        filled = np.zeros((max(self.micro_batch, len(pixels)), *pixels.shape[1:]), dtype=np.uint8)
-        filled[: len(pixels)] = pixels
-        return filled
+def _filled(pixels: NDArray[np.uint8], at_once: int) -> NDArray[np.uint8]:
+    """The batch filled up with black to the size that all batches have.
+
+    Libraries choose their kernels by the size: bf16 on a CPU gave the same picture scores that differed by 4e-6
+    in batches of 1, 3 and 32. So a picture scores the same beside many others as when it is tried again alone.
+    """
+    filled = np.zeros((max(at_once, len(pixels)), *pixels.shape[1:]), dtype=np.uint8)
+    filled[: len(pixels)] = pixels
+    return filled
 
 
 def default_micro_batch(device: torch.device, picture_pixels: int) -> int:

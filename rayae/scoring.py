@@ -12,13 +12,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from rayae import stopping, storage
+from rayae import maps, stopping, storage
 from rayae.assignment import Part, why_none
 from rayae.bundle_set import open_assigned
 from rayae.decoded import are_of, packed, unpacked
 from rayae.errors import ConfigError, RunError, TooManyFailures
 from rayae.loader import Loaded, Loader
 from rayae.manifest import Chunk
+from rayae.maps import Keeper, Watch
 from rayae.reader import Reader
 from rayae.result_files import read_chunk
 from rayae.results import NOBODY, ChunkSummary, Judge, Outcome, Status, chunk_bytes, result_table, summarise
@@ -28,6 +29,9 @@ from rayae.scorers import Scorers
 from rayae.stages import shares_in_words
 from rayae.terminal import Progress
 from rayae.traffic import Traffic
+
+MAPS_AT_ONCE = 32
+"""Flagged images whose pixels wait for their maps, so that the network makes several at once."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,8 @@ class ScoringPlan:
     isolated: bool = False
     retried: tuple[str, ...] = ()
     """Statuses of failed images: of chunks whose files are there, only rows that have one of them are done again."""
+    most_maps: int = 0
+    """Error maps of flagged images that the run keeps at most."""
 
 
 class ChunkReader:
@@ -145,8 +151,16 @@ class ChunkScorer:
             return former
         seconds = defaultdict(float, {} if former is None else former.seconds)
         traffic = Traffic.from_dict({} if former is None else former.traffic)
-        done = [self._do_part(work.of(part), part[0], loading, seconds, traffic) for part in work.parts]
+        keeper = self._keeper(chunk, work)
+        done = [self._do_part(work.of(part), part[0], loading, seconds, traffic, keeper) for part in work.parts]
+        maps.write(self.run, chunk, keeper)
         return self._write(chunk, work.merged(work.joined(done)), seconds, traffic)
+
+    def _keeper(self, chunk: Chunk, work: Work) -> Keeper:
+        """What keeps the maps of a chunk; those of rows that are not tried again are kept already."""
+        share = maps.share_of(chunk, self.run.rows, self.plan.most_maps)
+        kept = maps.rows_of(self.run, chunk.number) if share and work.before is not None else []
+        return Keeper(share, MAPS_AT_ONCE, {row["image_id"]: row for row in kept})
 
     def _do_part(
         self,
@@ -155,13 +169,14 @@ class ChunkScorer:
         loading: Iterator[Loaded],
         seconds: defaultdict[str, float],
         traffic: Traffic,
+        keeper: Keeper,
     ) -> pa.Table:
         """The result rows of the images of a value; of None they are those of images without a bundle."""
         if value is None:
             outcome, judge = _without_bundle(why_none(str(self.run.assignment.column), images)), NOBODY
         else:
-            outcome = self._score(images, self.scorers.of(value), loading, seconds, traffic)
-            judge = self.judges[value]
+            judge, scorer = self.judges[value], self.scorers.of(value)
+            outcome = self._score(images, scorer, loading, seconds, traffic, Watch(keeper, judge, images["image_id"]))
         return result_table(images, outcome, judge, self.run.record["scores"])
 
     def _write(self, chunk: Chunk, table: pa.Table, seconds: Mapping[str, float], traffic: Traffic) -> ChunkSummary:
@@ -178,6 +193,7 @@ class ChunkScorer:
         loading: Iterator[Loaded],
         seconds: defaultdict[str, float],
         traffic: Traffic,
+        watch: Watch,
     ) -> Outcome:
         """Score in micro-batches while the next images come: fetched and decoded in threads, or elsewhere before."""
         rows = _Rows(len(images), scorer.score_names)
@@ -193,17 +209,26 @@ class ChunkScorer:
             if loaded.picture.pixels is not None:
                 batch.append((row, loaded.picture.pixels))
             if batch and (len(batch) >= scorer.micro_batch or row == len(images) - 1):
-                _score_batch(scorer, batch, rows, seconds)
+                _score_batch(scorer, batch, rows, seconds, watch)
                 batch.clear()
+        started = time.perf_counter()
+        watch.keeper.settle(scorer.reconstruct)  # while the network that has scored these images is at hand
+        seconds["model"] += time.perf_counter() - started
         return rows.outcome()
 
 
 def _score_batch(
-    scorer: Scorer, batch: list[tuple[int, NDArray[np.uint8]]], rows: "_Rows", seconds: defaultdict[str, float]
+    scorer: Scorer,
+    batch: list[tuple[int, NDArray[np.uint8]]],
+    rows: "_Rows",
+    seconds: defaultdict[str, float],
+    watch: Watch,
 ) -> None:
     started = time.perf_counter()
-    scores, blamed = scorer.score(np.stack([pixels for _, pixels in batch]))
-    rows.score([row for row, _ in batch], scores, blamed)
+    places, pixels = [row for row, _ in batch], np.stack([pixels for _, pixels in batch])
+    scores, blamed = scorer.score(pixels)
+    rows.score(places, scores, blamed)
+    watch.see(places, pixels, scores, scorer.reconstruct)
     seconds["model"] += time.perf_counter() - started
 
 

@@ -1,6 +1,6 @@
 """Home of the typed settings, one class a verb. Below the verbs nobody sees them: values are passed on."""
 
-from rayae.settings.analysis import QuerySettings, TopSettings
+from rayae.settings.analysis import QuerySettings, ReportSettings, TopSettings
 from rayae.settings.base import Fraction, Images, Moment, OpenFraction, Placement, Settings, moment
 from rayae.settings.calibrate import CalibrateSettings, CalibrationSettings, RuleSettings
 from rayae.settings.elsewhere import DemoSettings, SubmitSettings
@@ -12,7 +12,6 @@ from rayae.settings.runner import PreprocessSettings, ReaderSettings, ResourceSe
 from rayae.settings.score import (
     CompactSettings,
     EvaluateSettings,
-    ReportSettings,
     RetrySettings,
     RunVerbSettings,
     ScoreSettings,

@@ -1,4 +1,4 @@
-"""Home of the settings of the verbs that ask a run of any size: `query` and `top`."""
+"""Home of the settings of the verbs that ask a run of any size: `query`, `top` and `report`."""
 
 from typing import Annotated, Literal
 
@@ -28,3 +28,16 @@ class TopSettings(AnalysisSettings):
     """How many images are shown."""
     by: str = "score"
     """The column of numbers that they are the highest of, one of the scores or pixel statistics."""
+
+
+class ReportSettings(AnalysisSettings):
+    out: str | None = None
+    """Where the page is written; default: `report.html` in the run."""
+    decision: str | None = None
+    """Decision of `rayae flag` whose flags are told; default: the flags that the run was scored with."""
+    worst: Annotated[int, Field(ge=0, le=200)] = 12
+    """Images with the highest scores that are shown at least, where fewer are flagged."""
+    gallery: Annotated[int, Field(ge=0, le=2000)] = 200
+    """Images that are shown with reconstruction and error map: the first of the rows."""
+    rows: Annotated[int, Field(ge=0, le=20_000)] = 5000
+    """Images that the page holds at most, by score from the highest down; they are sorted and filtered in the page."""

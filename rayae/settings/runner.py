@@ -69,3 +69,8 @@ class RunnerSettings(VerbSettings):
     finish_by: Moment | None = None
     """When scoring should be done: ISO 8601, as `2026-11-24T06:00+01:00`, else UTC. It stops nothing: Prometheus is
     told, whose rules warn before and after."""
+
+    @property
+    def most_maps(self) -> int:
+        """Error maps that a run keeps at most."""
+        return 0

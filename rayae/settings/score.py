@@ -1,6 +1,6 @@
 """Home of the settings of `score` and of the verbs that work on a run."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -10,7 +10,18 @@ from rayae.settings.runner import RunnerSettings
 from rayae.settings.verb import VerbSettings
 
 
-class ScoreSettings(Labelled, RunnerSettings):
+class MapSettings(RunnerSettings):
+    maps: Literal["none", "flagged"] = "none"
+    """Whether the run keeps original, reconstruction and error map of images that are flagged, for the report."""
+    max_maps: Annotated[int, Field(gt=0, le=1_000_000)] = 1000
+    """Images whose maps are kept at most, each chunk its share: 15 to 60 kB an image of 128 x 128 pixels."""
+
+    @property
+    def most_maps(self) -> int:
+        return self.max_maps if self.maps == "flagged" else 0
+
+
+class ScoreSettings(Labelled, MapSettings):
     images: Images | None = None
     """The images, as everywhere: a folder, a glob, a manifest, or a list of URIs."""
     bundle: str | None = None
@@ -35,7 +46,7 @@ class VerifySettings(RunVerbSettings):
     pass
 
 
-class RetrySettings(RunnerSettings):
+class RetrySettings(MapSettings):
     run: str
     """The run directory."""
     status: str | list[str] = ["throttled", "timeout"]
@@ -65,10 +76,3 @@ class EvaluateSettings(RunVerbSettings):
     """Bootstrap resamples behind the intervals of AUROC and average precision."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of the bootstrap."""
-
-
-class ReportSettings(RunVerbSettings):
-    out: str | None = None
-    """Where the page is written; default: `report.html` in the run."""
-    worst: Annotated[int, Field(ge=0, le=200)] = 12
-    """Worst images that are shown with reconstruction and error map."""

@@ -1,79 +1,142 @@
 """The verb `report`: a run as one page that a person looks at."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from rayae import storage
-from rayae.archives import page_of
 from rayae.bundle import Bundle
 from rayae.bundle_set import open_assigned
-from rayae.distributions import products_of
-from rayae.errors import ConfigError, RayaeError
-from rayae.loader import WHERE
-from rayae.pictures import small, small_peaks
+from rayae.database import opened
+from rayae.decisions import Decision, named
+from rayae.distributions import chosen, products_of
+from rayae.errors import ConfigError, RayaeError, RunError
+from rayae.loader import Loader, images_of
+from rayae.maps import StoredMap, stored
+from rayae.overview import Judged, Overview
+from rayae.page import Products
+from rayae.pictures import LONGEST_SIDE, side_of, small, small_peaks
 from rayae.reader import Image, Reader
-from rayae.report import COLUMNS, WorstPicture, compose, render
+from rayae.report import WorstPicture, compose, render
+from rayae.result_files import read_ahead
 from rayae.run import REPORT, Run
 from rayae.settings import ReportSettings
 from rayae.terminal import say, warn
+from rayae.threshold import Threshold
 
 if TYPE_CHECKING:
     from rayae.scorer import Scorer
 
 
 def report(settings: ReportSettings) -> None:
-    """Write the page of a run, with its worst images read and reconstructed once more."""
+    """Write the page of a run, or of a decision about it, with the first of its images reconstructed once more."""
     run = Run.open(settings.run)
     out = storage.absolute(settings.out or storage.join(run.uri, REPORT))
     if not out.lower().endswith((".html", ".htm")):
         raise ConfigError(f"out={settings.out}: a report is an HTML page; give it a name that ends in .html.")
-    column = run.assignment.column
-    results = run.results([*COLUMNS, *([] if column is None else [column])])
-    if column is None:
-        bundle, notes = bundle_of(run)
-        shown = pictures(run, bundle, highest(results, settings.worst))
-    else:
-        shown, notes = pictures_of_products(run, highest_of_each(run, results, settings.worst)), []
+    decision = None if settings.decision is None else named(run, settings.decision)
+    threshold = run.threshold if decision is None else decision.threshold
+    evaluation = run.evaluation()
+    asked = ask(run, decision, threshold, settings)
+    first = asked.shown.slice(0, settings.gallery)
+    shown, notes = pictures_of(run, first)
     for note in notes:
         warn(note)
     page = compose(
         run.uri,
         run.record,
         run.success(),
-        results,
+        asked.overview,
+        asked.shown,
         score_name=run.record["primary_score"],
-        threshold=run.threshold,
+        threshold=threshold,
+        decision=decision,
         calibration=run.calibration,
-        evaluation=run.evaluation(),
-        products=products_of(run, results),
+        evaluation=evaluation,
+        products=asked.products,
         pictures=shown,
-        notes=notes,
+        notes=[*notes, *notes_on(run, asked.overview, decision, evaluation)],
     )
     storage.write_text(out, render(page))
     say(f"report: {out}")
 
 
-def highest(results: pa.Table, count: int) -> pa.Table:
-    """The rows with the highest scores, highest first; of equal scores the first in the manifest."""
-    scores = results["score"].to_numpy(zero_copy_only=False)
-    scored = np.flatnonzero(np.isfinite(scores))
-    return results.take(scored[np.argsort(-scores[scored], kind="stable")[:count]])
+@dataclass(frozen=True)
+class Asked:
+    """What the tables of a run answer."""
+
+    overview: Overview
+    shown: pa.Table
+    products: Products | None
 
 
-def highest_of_each(run: Run, results: pa.Table, count: int) -> pa.Table:
-    """The rows with the highest scores of their bundle: the highest of each, then the second of each, and so on.
+def ask(run: Run, decision: Decision | None, threshold: Threshold | None, settings: ReportSettings) -> Asked:
+    """Ask the run in bounded memory; RunError when it has no results yet."""
+    column = run.assignment.column
+    with opened([("main", run)], settings.memory_bytes) as database:
+        judged = Judged(database, None if decision is None else decision.id)
+        overview = judged.overview(None if threshold is None else threshold.cut)
+        if not overview.images:
+            raise RunError(f"{run.uri} has no results yet; `rayae score {run.uri}` scores the rest of it.")
+        shown = judged.shown(settings.rows, settings.worst, column)
+        return Asked(overview, shown, None if column is None else products(run, judged, column))
 
-    Scores of different bundles are not on one scale, so no product can push the others from the page.
-    """
-    parts = run.assignment.parts(results)
-    tables = [highest(results.take(rows), count) for value, rows in parts if value is not None]
-    ranks = np.concatenate([np.empty(0, np.int64), *(np.arange(table.num_rows) for table in tables)])
-    return pa.concat_tables([results.slice(0, 0), *tables]).take(np.argsort(ranks, kind="stable")[:count])
+
+def products(run: Run, judged: Judged, column: str) -> Products | None:
+    """What each bundle of a set found."""
+    assignment, tallies = run.assignment, judged.tallies(column)
+    cuts = {value: assignment.bundles[value].threshold for value in chosen(assignment, tallies)}
+    scores = {value: judged.scores(cut.cut if cut else None, column, value) for value, cut in cuts.items()}
+    return products_of(assignment, run.calibrations, tallies, scores)
 
 
-def pictures_of_products(run: Run, worst: pa.Table) -> list[WorstPicture]:
+def notes_on(
+    run: Run, overview: Overview, decision: Decision | None, evaluation: Mapping[str, Any] | None
+) -> Iterator[str]:
+    """What a reader of the figures has to know."""
+    if decision is not None and decision.counts.scored != overview.scored:
+        yield (
+            f"The decision {decision.id} was made when {decision.counts.scored:,} images were scored, and "
+            f"{overview.scored:,} are now: those that came later have no flag. `rayae flag` decides again."
+        )
+    if evaluation is None and overview.has_labels:
+        yield (
+            f"The images have labels: `rayae evaluate {run.uri}` holds the scores against them, and this page, "
+            "written again, then shows precision and recall against the cut."
+        )
+    used = run.assignment.threshold_id if decision is None else decision.threshold.id
+    if evaluation is not None and evaluation.get("threshold_id") != used:
+        yield "The evaluation below was made at another cut than the one of this page."
+
+
+def pictures_of(run: Run, rows: pa.Table) -> tuple[list[WorstPicture], list[str]]:
+    """The images of rows as the run has kept them, and else read and reconstructed once more; what has to be said."""
+    ids, side = rows["image_id"].to_pylist(), side_of(rows.num_rows)
+    known, uris = stored(run, ids), dict(zip(ids, rows["uri"].to_pylist(), strict=True))
+    shown = {image_id: kept(image_id, uris[image_id], one, side) for image_id, one in known.items()}
+    others = rows.filter(pa.array([image_id not in known for image_id in ids], pa.bool_()))
+    notes = list[str]()
+    if run.assignment.column is not None:
+        again = pictures_of_products(run, others, side)
+    else:
+        bundle, notes = bundle_of(run) if others.num_rows else (None, notes)
+        again = pictures(run, bundle, others, side)
+    shown |= {picture.image_id: picture for picture in again}
+    return [shown[image_id] for image_id in ids], notes
+
+
+def kept(image_id: int, uri: str, one: StoredMap, side: int) -> WorstPicture:
+    """An image whose maps the run has kept, as small as it is shown."""
+    pixels = small(one.original, side), small(one.reconstruction, side)
+    return WorstPicture(image_id, uri, *pixels, small_peaks(one.error_map, side))
+
+
+def pictures_of_products(run: Run, worst: pa.Table, side: int = LONGEST_SIDE) -> list[WorstPicture]:
     """As `pictures`, each by the bundle of its value; one that cannot be had costs the pictures of its own rows."""
     places = dict[int, WorstPicture]()
     for value, rows in run.assignment.parts(worst):
@@ -86,7 +149,7 @@ def pictures_of_products(run: Run, worst: pa.Table) -> list[WorstPicture]:
             reason = f"It could not be reconstructed: {error}"
             found = [WorstPicture(image_id, uri, reason=reason) for image_id, uri in own]
         else:
-            found = pictures(run, bundle, worst.take(rows))
+            found = pictures(run, bundle, worst.take(rows), side)
         places |= dict(zip(rows.tolist(), found, strict=True))
     return [places[row] for row in sorted(places)]
 
@@ -96,18 +159,21 @@ def bundle_of(run: Run) -> tuple[Bundle | None, list[str]]:
     try:
         bundle = Bundle.open(run.bundle_uri)
     except RayaeError as error:
-        return None, [f"There are no pictures on this page, since the bundle cannot be opened: {error}"]
+        return None, [f"No image can be reconstructed again, since the bundle cannot be opened: {error}"]
     used = run.fingerprint["bundle"]
     if bundle.bundle_id == used:
         return bundle, []
     return None, [
-        f"There are no pictures on this page: the run was scored with the bundle {used}, and {bundle.uri} "
+        f"No image can be reconstructed again: the run was scored with the bundle {used}, and {bundle.uri} "
         f"is now {bundle.bundle_id}."
     ]
 
 
-def pictures(run: Run, bundle: Bundle | None, worst: pa.Table) -> list[WorstPicture]:
-    """The worst images, read and reconstructed one at a time and made small, so that they fit into memory."""
+def pictures(run: Run, bundle: Bundle | None, worst: pa.Table, side: int = LONGEST_SIDE) -> list[WorstPicture]:
+    """The images of rows, read and reconstructed a micro-batch at a time and made small, so that they fit into memory.
+
+    `side` is the longest that a picture may have, in pixels. One that cannot be had keeps its place, with the reason.
+    """
     rows = [(row["image_id"], row["uri"]) for row in worst.select(["image_id", "uri"]).to_pylist()]
     if bundle is None or not rows:
         return [WorstPicture(image_id, uri) for image_id, uri in rows]
@@ -117,20 +183,38 @@ def pictures(run: Run, bundle: Bundle | None, worst: pa.Table) -> list[WorstPict
         scorer = Scorer.open(bundle)
     except RayaeError as error:
         return [WorstPicture(image_id, uri, reason=f"It could not be reconstructed: {error}") for image_id, uri in rows]
-    return [picture(run, bundle, scorer, image_id, uri) for image_id, uri in rows]
+    manifest, loader = run.manifest, Loader(Reader(), bundle.preprocess, threads=1)
+    found = list[WorstPicture]()
+    for first in range(0, len(rows), scorer.micro_batch):
+        batch = rows[first : first + scorer.micro_batch]
+        images = pa.concat_tables([manifest.read(image_id, 1) for image_id, _ in batch])
+        again = list(read_ahead(partial(read_again, loader), images_of(images)))
+        found += reconstructed(scorer, batch, again, side)
+    return found
 
 
-def picture(run: Run, bundle: Bundle, scorer: "Scorer", image_id: int, uri: str) -> WorstPicture:
-    """One image with its reconstruction and error map, or with the reason why they cannot be had."""
-    listed = run.manifest.read(image_id, 1).select(WHERE).to_pylist()[0]
+def read_again(loader: Loader, image: Image) -> NDArray[np.uint8] | str:
+    """The pixels of an image, or the reason why they cannot be had."""
     try:
-        fetched = Reader().read(Image(*(listed[name] for name in WHERE)))
+        picture = loader.load_one(image).picture
     except RayaeError as error:
-        return WorstPicture(image_id, uri, reason=f"It could not be read again: {error}")
-    if fetched.data is None:
-        return WorstPicture(image_id, uri, reason=f"It could not be read again: {fetched.error}")
-    decoded = bundle.preprocess.decode(fetched.data, page_of(listed["place"]))
-    if decoded.pixels is None:
-        return WorstPicture(image_id, uri, reason=f"It could not be decoded again: {decoded.error}")
-    made, error_maps = scorer.reconstruct(np.stack([decoded.pixels]))
-    return WorstPicture(image_id, uri, small(decoded.pixels), small(made[0]), small_peaks(error_maps[0]))
+        return f"It could not be read again: {error}"
+    return f"It could not be read again: {picture.error}" if picture.pixels is None else picture.pixels
+
+
+def reconstructed(
+    scorer: "Scorer", rows: Sequence[tuple[int, str]], again: Sequence[NDArray[np.uint8] | str], side: int
+) -> list[WorstPicture]:
+    """Rows, image_id and URI, with what the network makes of their pixels."""
+    pixels = [one for one in again if not isinstance(one, str)]
+    made, error_maps = scorer.reconstruct(np.stack(pixels)) if pixels else ((), ())
+    parts = iter(zip(pixels, made, error_maps, strict=True))
+    found = []
+    for (image_id, uri), one in zip(rows, again, strict=True):
+        if isinstance(one, str):
+            found.append(WorstPicture(image_id, uri, reason=one))
+        else:
+            original, reconstruction, errors = next(parts)
+            small_ones = (small(original, side), small(reconstruction, side), small_peaks(errors, side))
+            found.append(WorstPicture(image_id, uri, *small_ones))
+    return found

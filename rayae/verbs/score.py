@@ -54,11 +54,20 @@ def score(settings: ScoreSettings) -> None:
         if settings.bundle is None and isinstance(bundle, BundleSet):  # bundles that came later are none of the plan's
             bundle = bundle.limited(run.assignment.bundles)
         _refuse_other_plan(run, bundle, settings)
+        _refuse_maps_of_nothing(settings, run.uri, run.has_threshold)
     else:
         run, bundle = _start(settings, out)
     _warn_of_no_threshold(run, bundle)
     statistics = complete(run, bundle, settings, settings.micro_batch)
     _show(run, statistics, settings)
+
+
+def _refuse_maps_of_nothing(settings: ScoreSettings, uri: str, has_threshold: bool) -> None:
+    if settings.most_maps and not has_threshold:
+        raise ConfigError(
+            f"maps=flagged: {uri} has no threshold, so no image would be flagged; `rayae calibrate` chooses one for a "
+            "bundle, or leave maps=none."
+        )
 
 
 def _warn_of_no_threshold(run: Run, bundle: Model) -> None:
@@ -138,6 +147,7 @@ def scoring_plan(run: Run, bundle: Model, settings: RunnerSettings, micro_batch:
         reader=reader_of(settings),
         threads=decode_threads(settings),
         micro_batch=micro_batch,
+        most_maps=settings.most_maps,
     )
 
 
@@ -232,6 +242,7 @@ def _start(settings: ScoreSettings, out: str) -> tuple[Run, Model]:
         needed = " and ".join(f"{name}=" for name in missing)
         raise ConfigError(f"{out} holds no run yet, so scoring also needs {needed}.")
     bundle = opened(settings.bundle)
+    _refuse_maps_of_nothing(settings, bundle.uri, assignment_of(bundle).threshold_id is not None)
     others = [name for name in storage.list_names(out) if name not in OF_NO_RUN_YET]
     if others:
         raise ConfigError(f"out={out} is no run and holds other files ({others[0]}); give the run a folder of its own.")

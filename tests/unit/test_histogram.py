@@ -1,13 +1,12 @@
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from rayae.histogram import Histogram, histogram, number
+from rayae.histogram import Counted, Histogram, histogram, number
 
 
 def drawn(scores: list[float], calibration: list[float] | None = None, cut: float | None = None) -> Histogram:
-    known: NDArray[np.float64] | None = None if calibration is None else np.array(calibration)
-    found = histogram(np.array(scores, dtype=np.float64), known, cut)
+    known = None if calibration is None else Counted.of(np.array(calibration))
+    found = histogram(Counted.of(np.array(scores)), known, cut)
     assert found is not None
     for bar in found.bars:
         assert np.isfinite([bar.left, bar.width, bar.height]).all()
@@ -24,7 +23,7 @@ def counted(found: Histogram) -> int:
 
 
 def test_no_scores_no_histogram() -> None:
-    assert histogram(np.array([]), np.array([1.0]), 0.5) is None
+    assert histogram(Counted.of(np.array([])), Counted.of(np.array([1.0])), 0.5) is None
 
 
 @pytest.mark.parametrize("scores", [[0.0], [0.3], [0.3] * 7, [-1.0, -1.0], [1e-30] * 3, [3e38, 0.0]])
@@ -87,3 +86,17 @@ def test_the_outline_is_scaled_to_the_number_scored() -> None:
 
 def test_numbers_are_short() -> None:
     assert [number(x) for x in (0.0123456, 12345.6, 0.0, 1.5)] == ["0.01235", "12,346", "0", "1.5"]
+
+
+def test_counted_scores_are_found_by_their_place_and_joined() -> None:
+    rng = np.random.default_rng(1)
+    first, second = rng.integers(0, 9, 40).astype(np.float32), rng.integers(5, 12, 30).astype(np.float32)
+    both = np.sort(np.concatenate([first, second]))
+    found = Counted.of(first).joined(Counted.of(second))
+    assert [found.at(place) for place in range(70)] == both.tolist()
+    assert found.above(6).total == (both > 6).sum()
+    assert found.with_one(20.0).at(70) == 20.0
+
+
+def test_the_words_say_the_median_of_an_even_number_of_scores() -> None:
+    assert drawn([1.0, 2.0, 4.0, 9.0]).words == "4 scores from 1 to 9, median 3."

@@ -84,7 +84,7 @@ def run(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 ASKED = {
     "run.json": (["verify"], ["status"], ["report", "worst=0"]),
     "_SUCCESS.json": (["verify"], ["status"], ["report", "worst=0"], ["score", "placement=inline"]),
-    "evaluation.json": (["report", "worst=0"],),
+    "evaluation.json": (["report", "gallery=0"],),
     "files.json": (["verify"], ["status"], ["report", "worst=0"], ["compact"], ["retry"]),
     "lease.json": (["status"],),
 }

@@ -240,7 +240,7 @@ def test_too_few_usable_resamples_give_no_interval():
     assert figure.reason == "No interval: only 40 resamples held both classes, 100 are needed."
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.floats(0, 1))
 def test_only_one_is_100_percent_and_only_zero_is_0_percent(value):
     assert (percent(value) == "100 %") == (value == 1)

@@ -152,7 +152,7 @@ def test_a_page_shows_the_images_nearest_to_the_cut_and_says_what_is_lacking(
     text = page.read_text()
     places = [text.index(f"/data/{number}.png") for number in (7, 8, 6, 4)]
     assert places == sorted(places)
-    assert "There are no pictures on this page, since the bundle cannot be opened" in text
+    assert "No image can be reconstructed again, since the bundle cannot be opened" in text
     assert main(["flag", run.uri, "rule=fixed", "cut=0.13", "borderline=0"]) == 0
     assert "nearest" not in capsys.readouterr().out
 

@@ -1,5 +1,8 @@
 import re
+from dataclasses import replace
+from html import unescape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -7,18 +10,23 @@ import pytest
 from PIL import Image as Pillow
 
 from rayae import bundle, storage
+from rayae.assignment import ALL
 from rayae.bundle import Bundle
 from rayae.cli import main
+from rayae.decisions import Ruling, commit, write_flags
+from rayae.flags import Cut
 from rayae.manifest import complete, plan_chunks, sizes_of, write_manifest
 from rayae.preprocess import Preprocess
 from rayae.results import PIXEL_STATISTICS, Judge, Outcome, Status, chunk_bytes, result_table, summarise
 from rayae.run import Run, total
 from rayae.settings import ReportSettings, RunnerSettings
-from rayae.threshold import conformal
+from rayae.threshold import conformal, fixed
 from rayae.verbs.report import report
 from rayae.verbs.score import fingerprint, plan_run
+from tests.unit.small_runs import CALIBRATION, finish, plan
 from tests.unit.small_things import DETECTOR, NETWORK, small_weights
 
+GROUPS = {ALL: 0.1, "a": 0.5}
 SCORES = [0.01, 0.09, 0.03, 0.05, None]
 
 
@@ -75,8 +83,8 @@ def run(tmp_path: Path, calibrated: Bundle) -> Run:
     return made
 
 
-def written(run: Run, worst: int = 12) -> str:
-    report(ReportSettings(run=run.uri, worst=worst))
+def written(run: Run, **asked: Any) -> str:
+    report(ReportSettings(run=run.uri, **asked))
     return Path(run.uri, "report.html").read_text()
 
 
@@ -97,7 +105,7 @@ def test_an_image_that_changed_or_went_is_listed_with_the_reason(run: Run) -> No
 
 
 def test_no_pictures_when_none_are_asked_for(run: Run) -> None:
-    assert "data:image/png" not in written(run, worst=0)
+    assert "data:image/png" not in written(run, gallery=0)
 
 
 def test_without_its_bundle_a_run_keeps_its_report_its_cut_and_its_calibration(
@@ -105,11 +113,11 @@ def test_without_its_bundle_a_run_keeps_its_report_its_cut_and_its_calibration(
 ) -> None:
     storage.remove(calibrated.uri)
     html = written(run)
-    assert "There are no pictures on this page, since the bundle cannot be opened: " in html
+    assert "No image can be reconstructed again, since the bundle cannot be opened: " in html
     assert "data:image/png" not in html
     assert "cut 0.04" in html
     assert "30 calibration images, scaled" in html
-    assert capsys.readouterr().err.startswith("warning: There are no pictures")
+    assert capsys.readouterr().err.startswith("warning: No image can be")
 
 
 def test_a_bundle_calibrated_again_changes_neither_cut_nor_calibration_of_a_run(run: Run, calibrated: Bundle) -> None:
@@ -131,3 +139,67 @@ def test_a_report_replaces_no_file_of_the_run(run: Run, capsys: pytest.CaptureFi
     assert main(["report", run.uri, f"out={run.uri}/run.json"]) == 2
     assert "a report is an HTML page; give it a name that ends in .html." in capsys.readouterr().err
     assert Path(run.uri, "run.json").read_bytes() == before
+
+
+def test_the_flags_of_a_decision_are_told_instead_of_those_of_the_run(run: Run) -> None:
+    assert main(["flag", run.uri, "rule=fixed", "cut=0.02"]) == 0
+    (decision,) = Path(run.uri, "decisions").iterdir()
+    html = written(run, decision=decision.name)
+    assert "3 of 4 scored images flagged (75 %); 1 could not be scored." in html
+    assert '<h2 id="gallery">3 flagged images, and 1 more of the highest scores</h2>' in html
+    assert "cut 0.02" in html
+    assert f'<dt>Decision</dt><dd><bdi class="box">{decision.name}</bdi></dd>' in html
+    assert "2 of 4 scored images flagged (50 %)" in written(run)
+
+
+def test_the_command_that_lists_all_that_a_decision_flags_does_so(
+    run: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["flag", run.uri, "rule=fixed", "cut=0.02"]) == 0
+    (decision,) = Path(run.uri, "decisions").iterdir()
+    html = written(run, decision=decision.name, rows=1)
+    sql = unescape(html).partition('"SELECT')[2].partition('"')[0]
+    assert main(["query", run.uri, f"SELECT{sql}", f"out={tmp_path}/flagged.csv"]) == 0
+    assert len((tmp_path / "flagged.csv").read_text().splitlines()) == 1 + 3
+
+
+def test_a_decision_that_is_not_there_is_refused_with_those_that_are(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["report", run.uri, "decision=abc"]) == 2
+    assert f"{run.uri} has no decision 'abc': it has no decisions yet." in capsys.readouterr().err
+
+
+def test_a_run_without_results_has_no_report(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    Path(run.chunk_uri(0)).unlink()
+    assert main(["report", run.uri]) == 1
+    assert f"{run.uri} has no results yet; `rayae score {run.uri}` scores the rest of it." in capsys.readouterr().err
+
+
+def test_rows_beyond_the_gallery_stand_on_the_page_without_pictures(run: Run) -> None:
+    html = written(run, gallery=1)
+    assert html.count("data:image/png;base64,") == 3
+    assert "1 of 4 rows have pictures; `gallery=` says how many may." in html
+    assert html.count('"words": [') == 4
+
+
+def test_where_groups_have_their_own_cuts_there_is_no_verdict_of_one(tmp_path: Path) -> None:
+    run = finish(plan(tmp_path / "run", rows=60, group=["a", "b"] * 30))
+    cuts = {name: fixed(cut, score="mse", bundle_id="b" * 12, calibration=CALIBRATION) for name, cut in GROUPS.items()}
+    ruling = Ruling(run.record["fingerprint_hash"], "0" * 16, {"rule": "fixed"}, cuts)
+    flags = {name: Cut(cut, CALIBRATION) for name, cut in cuts.items()}
+    decision = commit(run, ruling, write_flags(run, ruling.id, flags, lambda: None))
+    html = written(run, decision=decision.id)
+    assert '<dd><bdi class="box">1 by group; all other images have the one below</bdi></dd>' in html
+    assert 'class="verdict"' not in html
+    assert 'class="verdict"' in written(run)
+
+
+def test_flags_older_than_the_scores_are_told(tmp_path: Path) -> None:
+    run = finish(plan(tmp_path / "run"))
+    cuts = {ALL: fixed(0.1, score="mse", bundle_id="b" * 12, calibration=CALIBRATION)}
+    ruling = Ruling(run.record["fingerprint_hash"], "0" * 16, {"rule": "fixed"}, cuts)
+    counts = write_flags(run, ruling.id, {ALL: Cut(cuts[ALL], CALIBRATION)}, lambda: None)
+    decision = commit(run, ruling, replace(counts, scored=8))
+    told = f"The decision {decision.id} was made when 8 images were scored, and 9 are now"
+    assert told in written(run, decision=decision.id)

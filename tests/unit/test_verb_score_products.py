@@ -186,7 +186,7 @@ def test_images_that_a_bundle_was_made_with_are_left_out_of_its_figures(
 
 def test_the_report_of_a_run_with_a_set_tells_of_each_product(run: Path) -> None:
     assert main(["evaluate", str(run), "resamples=100"]) == 0
-    assert main(["report", str(run), "worst=4"]) == 0
+    assert main(["report", str(run), "gallery=4"]) == 0
     page = (run / "report.html").read_text()
     assert "Each product has its bundle and its cut" in page
     assert "Each product by itself" in page
@@ -201,7 +201,7 @@ def test_a_report_without_a_bundle_of_the_set_says_so_at_its_pictures(csv: Path,
     mine = Path(shutil.copytree(trained, tmp_path / "set"))
     assert score(csv, mine, tmp_path / "run") == 0
     shutil.rmtree(mine / "nut")
-    assert main(["report", str(tmp_path / "run"), "worst=4"]) == 0
+    assert main(["report", str(tmp_path / "run"), "gallery=4"]) == 0
     page = (tmp_path / "run" / "report.html").read_text()
     assert page.count("It could not be reconstructed: ") == 2
     assert page.count("<figure>") == 6

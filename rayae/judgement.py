@@ -1,0 +1,129 @@
+"""Home of what `evaluate` found as it stands on the page of a report: sentences, tables and a curve."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rayae.histogram import Axis, Tick, number, x_ticks
+from rayae.page import Curve, Judgement, Line, Table
+from rayae.statistics import percent
+
+NOTHING = "\N{EN DASH}"
+Point = Mapping[str, Any]
+LOGARITHMIC_FROM = 50.0
+"""Ratio of the highest to the lowest cut from which the axis is logarithmic."""
+
+
+def judged(evaluation: Mapping[str, Any], cut: float | None) -> Judgement:
+    """What `evaluation.json` says, of one bundle or of a set, with the curve of cuts and the cut in it."""
+    if "products" in evaluation:
+        return _of_products(evaluation)
+    return _of_one(evaluation, curve(evaluation["trade_off"], cut))
+
+
+def _of_one(evaluation: Mapping[str, Any], drawn: Curve | None) -> Judgement:
+    """In the shape that `findings.Evaluation.to_dict` gives it.
+
+    What cannot be had at all has no table: the words say why.
+    """
+    at, floors, primary = evaluation["at_cut"], evaluation["floors"], evaluation["primary"]
+    interval = f"{percent(evaluation['confidence'])} interval"
+    skill = [(score["name"], score["auroc"], score["average_precision"]) for score in evaluation["skill"]]
+    skill += [("random order", {"value": 0.5, "low": None, "high": None}, floors["average_precision_random"])]
+    held = [
+        (floor["title"], floor["auroc"], _figure(floor["lead"], "+.3f"))
+        for kind in ("trivial", "components", "nearest")
+        for floor in floors[kind]
+    ]
+    rates = ("recall", "precision", "false_positive_rate", "f1")
+    at_cut = [(name.replace("_", " ").replace("f1", "F1"), at[name]) for name in rates]
+    at_cut += [("F1 of flagging everything", floors["f1_flag_everything"])]
+    roles = [
+        (e["role"], f"{e['images']:,}", number(e["median"]), number(e["mean"]))
+        for e in evaluation["errors"]
+        if e["images"]
+    ]
+    ranked = (
+        _table("Defects ranked above normal images", f"Score | AUROC, {interval} | Average precision", skill),
+        _table("Floors, which need no trained network", f"Floor | AUROC, {interval} | {primary} above it", held),
+    )
+    return Judgement(
+        words=tuple(evaluation["words"]),
+        tables=(
+            *(ranked if any(score["auroc"]["value"] is not None for score in evaluation["skill"]) else ()),
+            *(
+                [_table("At the cut", f"Figure | Value, {interval}", at_cut)]
+                if at["true_positives"] is not None
+                else []
+            ),
+            *([_table(f"{primary} by role", "Images | Count | Median | Mean", roles)] if roles else []),
+        ),
+        curve=drawn,
+    )
+
+
+def _of_products(evaluation: Mapping[str, Any]) -> Judgement:
+    """The same of a run with a set of bundles, in the shape that `by_product.ByProduct.to_dict` gives it."""
+    rows = [
+        (
+            value,
+            one["skill"][0]["auroc"],
+            *(one["at_cut"][name] for name in ("recall", "precision", "false_positive_rate")),
+        )
+        for value, one in evaluation["products"].items()
+    ]
+    columns = f"{evaluation['column']} | AUROC, {percent(evaluation['confidence'])} interval | Recall | Precision"
+    return Judgement(
+        words=tuple(evaluation["words"]),
+        tables=(_table("Each product by itself", f"{columns} | False-positive rate", rows),),
+        curve=None,
+    )
+
+
+def curve(points: Sequence[Point], cut: float | None) -> Curve | None:
+    """Precision and recall against the cut, in a box of 100 by 100; None with fewer than two different cuts.
+
+    The cut that is in use is marked where it lies among those of the curve.
+    """
+    places = np.array(sorted(point["cut"] for point in points), dtype=np.float64)
+    if len(places) < 2 or places[0] == places[-1]:
+        return None
+    axis = _axis(places)
+    ordered = sorted(points, key=lambda point: float(point["cut"]))
+    at = axis.percent(places)
+    is_inside = cut is not None and axis.low <= cut <= axis.high
+    return Curve(
+        lines=tuple(_line(name, [point[name] for point in ordered], at) for name in ("precision", "recall")),
+        x_ticks=x_ticks(axis),
+        cut=Tick(float(axis.percent(np.array([cut]))[0]), number(cut)) if is_inside and cut is not None else None,
+        logarithmic=axis.logarithmic,
+    )
+
+
+def _axis(places: np.ndarray[Any, np.dtype[np.float64]]) -> Axis:
+    low, high = float(places[0]), float(places[-1])
+    return Axis(low, high, low > 0 and high / low >= LOGARITHMIC_FROM)
+
+
+def _line(name: str, figures: Sequence[Mapping[str, Any]], at: Iterable[float]) -> Line:
+    """A figure and its interval along the places; a figure without an interval is its own."""
+    path, upper, lower = list[str](), list[str](), list[str]()
+    for x, figure in zip(at, figures, strict=True):
+        value, low, high = (figure[part] for part in ("value", "low", "high"))
+        path.append(f"{x:.2f},{100 - 100 * value:.2f}")
+        upper.append(f"{x:.2f},{100 - 100 * (value if high is None else high):.2f}")
+        lower.append(f"{x:.2f},{100 - 100 * (value if low is None else low):.2f}")
+    return Line(name, " ".join(path), " ".join([*upper, *reversed(lower)]))
+
+
+def _table(title: str, columns: str, rows: Iterable[Sequence[Any]]) -> Table:
+    words = (tuple(cell if isinstance(cell, str) else _figure(cell) for cell in row) for row in rows)
+    return Table(title, tuple(columns.split(" | ")), tuple(words))
+
+
+def _figure(figure: Mapping[str, Any], style: str = ".3f") -> str:
+    if figure["value"] is None:
+        return NOTHING
+    value, low, high = (figure[part] for part in ("value", "low", "high"))
+    return f"{value:{style}}" if low is None else f"{value:{style}} ({low:{style}} to {high:{style}})"
