@@ -1,15 +1,21 @@
-"""Home of the settings of the verbs that ask a run of any size: `query` and `top`."""
+"""Home of the settings of the verbs that ask runs of any size: `query`, `top` and `compare`."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from rayae.settings.base import OpenFraction
 from rayae.settings.score import RunVerbSettings
+from rayae.settings.verb import VerbSettings
 
 
-class AnalysisSettings(RunVerbSettings):
+class MemorySettings(VerbSettings):
     memory_bytes: Annotated[int, Field(ge=64 * 1024**2)] = 1024**3
     """Memory that DuckDB may take, in bytes; what needs more goes to a temporary directory of this machine."""
+
+
+class AnalysisSettings(MemorySettings, RunVerbSettings):
+    pass
 
 
 class QuerySettings(AnalysisSettings):
@@ -28,3 +34,20 @@ class TopSettings(AnalysisSettings):
     """How many images are shown."""
     by: str = "score"
     """The column of numbers that they are the highest of, one of the scores or pixel statistics."""
+
+
+class CompareSettings(MemorySettings):
+    run_a: str
+    """The directory of the one run."""
+    run_b: str
+    """The directory of the other run, of the same images or of some of them."""
+    decision_a: str | None = None
+    """Decision about the one run whose flags are compared; default: the run's own flags."""
+    decision_b: str | None = None
+    """Decision about the other run, likewise."""
+    n: Annotated[int, Field(gt=0, le=1_000_000)] = 1000
+    """How many of the images are written on which the runs disagree most."""
+    confidence: OpenFraction = 0.95
+    """Confidence of the intervals."""
+    out: str | None = None
+    """Directory that figures and images are written to; default: one under `comparisons` in the first run."""

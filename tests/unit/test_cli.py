@@ -89,7 +89,7 @@ def test_help_of_a_verb_shows_its_settings(verb: str, capsys: pytest.CaptureFixt
             ["jobs/score.yaml"],
             "there is no verb 'jobs/score.yaml'; the verbs are"
             " index, train, defects, calibrate, score, verify, retry, status, compact, flag, decisions,"
-            " evaluate, report, top, query, submit, demo.",
+            " evaluate, compare, report, top, query, submit, demo.",
         ),
         (
             ["verify", "R", "--workers", "3"],
@@ -130,6 +130,8 @@ def test_what_cannot_be_asked_is_a_sentence_and_exit_code_2(
         (["flag", "IT", "fdr=0.1"], "run"),
         (["decisions", "IT"], "run"),
         (["evaluate", "run=IT"], "run"),
+        (["compare", "IT", "B"], "run_a"),
+        (["compare", "A", "IT"], "run_b"),
         (["report", "IT"], "run"),
         (["top", "IT"], "run"),
         (["query", "IT", "select 1"], "run"),
