@@ -122,6 +122,7 @@ VERBS = {
             "run_a",
             "run_b",
         ),
+        Verb("drift", "Tell whether the images of a run, or their scores, have moved.", "DriftSettings", "run"),
         Verb("report", "Write a run as one HTML page.", "ReportSettings", "run"),
         Verb("top", "Show the images with the highest scores of a run.", "TopSettings", "run"),
         Verb("query", "Ask a run by SQL, whatever its size.", "QuerySettings", "run", "sql"),

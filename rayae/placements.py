@@ -18,6 +18,9 @@ from rayae.statistics import FEW_CLUSTERS, Figure, Floats, delong_interval
 Keys = NDArray[np.uint64]
 """What groups are known by: images with the same key are of one group, and it may reach into both samples."""
 
+NO_SPREAD = 1e-15
+"""A variance up to it is what rounding leaves of none; samples of 10^8 values have one of 10^-9."""
+
 
 @dataclass(frozen=True)
 class Placements:
@@ -113,8 +116,8 @@ def area_figure(found: Placements, groups: Groups, confidence: float) -> Figure:
         low, high = (reach, 1.0) if area == 1 else (0.0, 1 - reach)
         return Figure(area, low, high, f"Clopper-Pearson, {groups.fewest:,} pairs of images of different groups")
     spread = variance(found, groups)
-    if spread <= 0:
-        return Figure(area, reason="No interval: the values hardly differ, so their spread is unknown.")
+    if spread <= NO_SPREAD:
+        return Figure(area, reason="No interval: these images leave no spread to judge by.")
     return Figure(area, *delong_interval(area, spread, confidence), f"{groups.method}, logit scale")
 
 
@@ -125,7 +128,7 @@ def difference_figure(first: Placements, second: Placements, groups: Groups, con
     if reason is not None:
         return Figure(both.area, reason=reason)
     spread = variance(both, groups)
-    if spread <= 0:
+    if spread <= NO_SPREAD:
         return Figure(both.area, reason="No interval: both place every image alike.")
     reach = float(ndtri((1 + confidence) / 2)) * float(np.sqrt(spread))
     return Figure(both.area, max(-1.0, both.area - reach), min(1.0, both.area + reach), f"{groups.method}, paired")

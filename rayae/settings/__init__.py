@@ -1,6 +1,6 @@
 """Home of the typed settings, one class a verb. Below the verbs nobody sees them: values are passed on."""
 
-from rayae.settings.analysis import CompareSettings, QuerySettings, TopSettings
+from rayae.settings.analysis import CompareSettings, DriftSettings, QuerySettings, TopSettings
 from rayae.settings.base import Fraction, Images, Moment, OpenFraction, Placement, Settings, moment
 from rayae.settings.calibrate import CalibrateSettings, CalibrationSettings, RuleSettings
 from rayae.settings.elsewhere import DemoSettings, SubmitSettings
@@ -31,6 +31,7 @@ __all__ = [
     "DecisionsSettings",
     "DefectsSettings",
     "DemoSettings",
+    "DriftSettings",
     "Endpoint",
     "EvaluateSettings",
     "FlagSettings",

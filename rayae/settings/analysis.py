@@ -1,4 +1,4 @@
-"""Home of the settings of the verbs that ask runs of any size: `query`, `top` and `compare`."""
+"""Home of the settings of the verbs that ask runs of any size: `query`, `top`, `compare` and `drift`."""
 
 from typing import Annotated, Literal
 
@@ -51,3 +51,20 @@ class CompareSettings(MemorySettings):
     """Confidence of the intervals."""
     out: str | None = None
     """Directory that figures and images are written to; default: one under `comparisons` in the first run."""
+
+
+class DriftSettings(AnalysisSettings):
+    against: str | None = None
+    """Another run of the same bundle that this one is held against; default: the bundle's calibration images."""
+    by: str | None = None
+    """`day`, `group` or another column of the manifest: the run is told for each of its values, too."""
+    time: str | None = None
+    """Of by=day: the column with the time or the date; default: the only one that the manifest has."""
+    smallest_effect: OpenFraction = 0.2
+    """The least that matters, as Cliff's delta: 0.2 means that the images of the run are higher in 60 % of pairs."""
+    confidence: OpenFraction = 0.95
+    """Confidence of the intervals of a table, all together."""
+    rows: Annotated[int, Field(gt=0, le=100_000)] = 50
+    """Rows that a table shows at most."""
+    out: str | None = None
+    """Directory that the figures are written to; default: one under `drift` in the run."""

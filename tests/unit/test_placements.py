@@ -162,7 +162,7 @@ def test_scores_that_rank_alike_have_a_difference_of_zero_without_interval() -> 
 def test_values_that_are_all_one_have_an_area_without_interval() -> None:
     figure = area_figure(place(np.ones(4), np.ones(5)), singles(4, 5), 0.95)
     assert (figure.value, figure.low) == (0.5, None)
-    assert figure.reason == "No interval: the values hardly differ, so their spread is unknown."
+    assert figure.reason == "No interval: these images leave no spread to judge by."
 
 
 def test_few_groups_are_said_to_be_unreliable() -> None:
