@@ -1,6 +1,6 @@
 """Home of the images of two runs side by side: DuckDB joins them, so that any number is compared in bounded memory.
 
-Only the scores of the labelled images are gathered, 20 bytes an image and as much again while they are sorted. Scores
+Only the scores of the labelled images are gathered, 20 bytes an image and some times as much while they are sorted. Scores
 of two bundles are not on one scale, so images are held against each other by their rank within each run: `top_a` is the
 share of all images, scored in both, that A scores as high or higher.
 """
@@ -79,14 +79,15 @@ class Pairs:
         return flags_by_label([tuple(row.values()) for row in found.to_pylist()])
 
     def labelled(self) -> Labelled:
-        """The scores of the images by which the two are judged."""
+        """The scores of the images by which the two are judged, in an order that is not that of the files."""
         sql = (
             f"SELECT score_a, score_b, is_defect, cluster FROM pairs JOIN labels USING (label) WHERE {IN_BOTH} AND "
             f"{self.judging}"
         )
         found = self.database.table(sql)
         score_a, score_b, defects, keys = (column.to_numpy() for column in found.columns)
-        return Labelled(score_a, score_b, defects.astype(bool), keys.astype(np.uint64))
+        order = np.lexsort((defects, score_b, score_a, keys))
+        return Labelled(score_a[order], score_b[order], defects[order].astype(bool), keys[order].astype(np.uint64))
 
     def disagreements(self, count: int) -> Answer:
         """The images that one run ranks furthest above where the other ranks them, the furthest first.

@@ -59,9 +59,15 @@ class Groups:
         return 1 + max((int(codes.max()) for codes in (self.upper, self.lower) if len(codes)), default=-1)
 
     @cached_property
+    def held(self) -> tuple[int, int]:
+        """How many groups hold images of the first sample, and of the second."""
+        upper, lower = (int(np.count_nonzero(np.bincount(codes))) for codes in (self.upper, self.lower))
+        return upper, lower
+
+    @property
     def fewest(self) -> int:
         """Groups of the sample which fewer groups hold."""
-        return min(len(np.unique(self.upper)), len(np.unique(self.lower)))
+        return min(self.held)
 
     @property
     def are_images(self) -> bool:
@@ -97,8 +103,7 @@ def variance(found: Placements, groups: Groups) -> float:
     """
     sides = ((groups.upper, found.upper), (groups.lower, found.lower))
     sums = [np.bincount(codes, values - found.area, groups.count) / len(codes) for codes, values in sides]
-    held = [len(np.unique(codes)) for codes, _ in sides]
-    own = sum(count / (count - 1) * float(off @ off) for count, off in zip(held, sums, strict=True))
+    own = sum(count / (count - 1) * float(off @ off) for count, off in zip(groups.held, sums, strict=True))
     return own + 2 * groups.count / (groups.count - 1) * float(sums[0] @ sums[1])
 
 

@@ -19,7 +19,7 @@ from rayae.terminal import say, show_table, warn
 DAY, GROUP = "day", "group"
 FEWEST = 10
 """Images of a value that is told of."""
-OF_THE_REFERENCE = 5_000
+OF_THE_REFERENCE = 2_000
 """Images of the reference that each value is held against at most: by these alone a delta is off by 0.01 or so."""
 PARTS = pa.schema(
     [
