@@ -29,17 +29,17 @@ IN_WORDS: Mapping[Cause, str] = {
     "camera": "The pictures have moved and the score has not: this points to the camera or the light, and the detector "
     "bears it.",
     "camera, score unclear": "The pictures have moved, which points to the camera or the light; whether the score has "
-    "moved with them, so few images cannot tell.",
+    "moved with them, these images cannot tell.",
     "product": "The score has moved and brightness, contrast and sharpness have not: this points to the product, or to "
     "what these figures do not see, as the place of the part in the picture.",
-    "score, camera unclear": "The score has moved; whether the pictures have, so few images cannot tell, so the camera "
+    "score, camera unclear": "The score has moved; whether the pictures have, these images cannot tell, so the camera "
     "and the product cannot be told apart.",
     "both": "The pictures have moved and the score with them: a camera or a light that changes moves the score too, so "
     "the camera and the product cannot be told apart by these figures. Set the camera right, or calibrate on "
     "pictures as they are, and look again.",
     "score": "The score has moved; there are no statistics of the reference's pixels, so the camera and the product "
     "cannot be told apart.",
-    "unclear": "Nothing is seen to have moved, but so few images cannot rule it out.",
+    "unclear": "Nothing is seen to have moved by as much as matters, but these images cannot rule it out.",
 }
 
 
@@ -141,7 +141,7 @@ def in_words(shifts: Sequence[Shift], smallest: float, score: str) -> list[str]:
     found = cause(shifts, smallest)
     if found == "unclear" and len(shifts) == 1:
         state = shifts[0].state(smallest)
-        has = "has not moved by as much as matters" if state == "steady" else "is not seen to have moved"
+        has = "has not moved by as much as matters" if state == "steady" else "may have moved"
         return [
             f"The score {has}; there are no statistics of the reference's pixels to tell whether the pictures have."
         ]

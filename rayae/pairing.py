@@ -1,8 +1,8 @@
 """Home of the images of two runs side by side: DuckDB joins them, so that any number is compared in bounded memory.
 
-Only the scores of the labelled images are gathered, 20 bytes an image and some times as much while they are sorted. Scores
-of two bundles are not on one scale, so images are held against each other by their rank within each run: `top_a` is the
-share of all images, scored in both, that A scores as high or higher.
+Only the scores of the labelled images are gathered, 20 bytes an image and some times as much while they are sorted.
+Scores of two bundles are not on one scale, so images are held against each other by their rank within each run: `top_a`
+is the share of all images, scored in both, that A scores as high or higher.
 """
 
 from collections.abc import Collection

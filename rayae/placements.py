@@ -78,7 +78,7 @@ class Groups:
     def method(self) -> str:
         """How an interval is had, in words."""
         if self.are_images:
-            return "DeLong"
+            return "DeLong, images counted as independent"
         few = f"; unreliable, a sample comes from {self.fewest} groups only" if self.fewest < FEW_CLUSTERS else ""
         return f"DeLong by groups (Obuchowski), {self.count:,} groups{few}"
 

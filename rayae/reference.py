@@ -57,26 +57,35 @@ def keep_run(database: Database, schema: str, name: str, used: Collection[str], 
     database.add(f"used_{name}", pa.table({"uri": pa.array(list(used), pa.string())}))
     is_strange = f"coalesce(label IN (SELECT label FROM defects_{name}), false)"
     is_used = f"uri IN (SELECT uri FROM used_{name})"
-    scored = f"FROM {schema}.results WHERE status = {quoted(Status.SCORED)}"
-    infinite = " OR ".join(f"coalesce(NOT isfinite({one}), true)" for one in QUANTITIES)
-    sql = (
-        f"SELECT count(*) FILTER ({infinite}) AS strange, count(*) FILTER ({is_strange}) AS defects, "
-        f"count(*) FILTER ({is_used} AND NOT {is_strange}) AS used {scored}"
-    )
-    (found,) = database.table(sql).to_pylist()
-    if found["strange"]:
-        raise DataError(
-            f"{found['strange']:,} scored images have no finite score or pixel statistic; `rayae verify` says which."
-        )
+    rows = f"FROM {schema}.results WHERE status = {quoted(Status.SCORED)}"
+    kept = _count(database, rows, is_strange, is_used)
     columns = f"{KEY}, {unit or 'NULL::VARCHAR'} AS unit, {', '.join(QUANTITIES)}"
-    database.make(name, f"SELECT {columns} {scored} AND NOT {is_strange} AND NOT {is_used}")
-    images = database.table(f"SELECT count(*) AS images FROM {name}")["images"][0].as_py()
-    if images == 0:
+    database.make(name, f"SELECT {columns} {rows} AND NOT {is_strange} AND NOT {is_used}")
+    return kept
+
+
+def _count(database: Database, rows: str, is_strange: str, is_used: str) -> Kept:
+    infinite = " OR ".join(f"coalesce(NOT isfinite({one}), true)" for one in QUANTITIES)
+    counts = {
+        "infinite": infinite,
+        "defects": is_strange,
+        "used": f"{is_used} AND NOT {is_strange}",
+        "images": f"NOT {is_used} AND NOT {is_strange}",
+    }
+    asked = ", ".join(f"count(*) FILTER ({condition}) AS {name}" for name, condition in counts.items())
+    (found,) = database.table(f"SELECT {asked} {rows}").to_pylist()
+    strange = found.pop("infinite")
+    if strange:
         raise DataError(
-            f"no scored image is left to compare: {found['defects']:,} are labelled as defects, and the bundle was "
-            f"made with {found['used']:,}."
+            f"{strange:,} scored images have no finite score or pixel statistic; `rayae verify` says which."
         )
-    return Kept(images, found["defects"], found["used"])
+    kept = Kept(**found)
+    if kept.images == 0:
+        raise DataError(
+            f"no scored image is left to compare: {kept.defects:,} are labelled as defects, and the bundle was made "
+            f"with {kept.used:,}."
+        )
+    return kept
 
 
 def quantities(database: Database) -> list[str]:

@@ -174,6 +174,8 @@ def tell(found: Found) -> None:
         rows.append([f"{name}, A less B", signed(one.difference.value), span(one.difference, signed)])
     if rows:
         show_table("A and B against the labels", ["figure", "value", f"{percent(found.confidence)} interval"], rows)
+    if found.ranking.difference.method is not None:
+        say(f"interval of the difference in AUROC: {found.ranking.difference.method}")
 
 
 def tell_flags(runs: Runs, asked: Asked, flags: Mapping[str | None, Flags]) -> None:

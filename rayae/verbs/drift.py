@@ -137,5 +137,5 @@ def tell_whole(whole: Drift, score: str, confidence: float) -> None:
         for one in whole.shifts
     ]
     show_table(f"{whole.images:,} images against the reference", columns, rows)
-    for reason in dict.fromkeys(one.delta.reason for one in whole.shifts if one.delta.reason):
-        say(reason)
+    for why in dict.fromkeys(one.delta.reason or f"intervals: {one.delta.method}" for one in whole.shifts):
+        say(why)

@@ -61,7 +61,7 @@ def test_the_variance_of_a_difference_is_that_of_delongs_matrix() -> None:
     figure = difference_figure(a, b, groups, 0.9)
     reach = norm.ppf(0.95) * np.sqrt(expected)
     assert (figure.low, figure.high) == pytest.approx((figure.value - reach, figure.value + reach))
-    assert figure.method == "DeLong, paired"
+    assert figure.method == "DeLong, images counted as independent, paired"
 
 
 def obuchowski(pairs: Floats, first: Keys, second: Keys) -> float:

@@ -205,7 +205,7 @@ def test_groups_widen_the_interval(tmp_path: Path) -> None:
     figures = [record["ranking"]["difference"] for record in (alone, together)]
     assert figures[0]["value"] == pytest.approx(figures[1]["value"])
     assert [figure["method"] for figure in figures] == [
-        "DeLong, paired",
+        "DeLong, images counted as independent, paired",
         "DeLong by groups (Obuchowski), 8 groups; unreliable, a sample comes from 8 groups only, paired",
     ]
 
