@@ -120,9 +120,26 @@ class BorderlinePage:
     version: str
 
 
-def render(page: ReportPage | BorderlinePage) -> str:
+@dataclass(frozen=True)
+class DisagreementPage:
+    """The images on which two runs disagree most, in words."""
+
+    names: tuple[str, str]
+    notes: tuple[str, ...]
+    higher: tuple[Worst, ...]
+    """Those that the first run ranks higher."""
+    lower: tuple[Worst, ...]
+    colours: str
+    brightest: str | None
+    version: str
+
+
+TEMPLATES = {ReportPage: "report", BorderlinePage: "borderline", DisagreementPage: "disagreement"}
+
+
+def render(page: ReportPage | BorderlinePage | DisagreementPage) -> str:
     """The page as one HTML file; whatever came from outside is escaped."""
-    return _template("report" if isinstance(page, ReportPage) else "borderline").render(page=page)
+    return _template(TEMPLATES[type(page)]).render(page=page)
 
 
 @cache

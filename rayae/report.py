@@ -226,17 +226,18 @@ def _worst(rank: int, picture: WorstPicture, results: pa.Table, scale: float | N
         p_value=None if row["p_value"] is None else f"{row['p_value']:.2g}",
         flagged=row["is_anomaly"],
         label=row["label"],
-        pictures=_shown(picture, scale),
+        pictures=shown(picture, scale),
         reason=picture.reason,
     )
 
 
-def _shown(picture: WorstPicture, scale: float | None) -> tuple[Shown, ...]:
+def shown(picture: WorstPicture, scale: float | None) -> tuple[Shown, ...]:
+    """What there is of a picture: the original, the reconstruction, the error map."""
     pairs = (("original", picture.original), ("reconstruction", picture.reconstruction))
-    shown = [Shown(name, photograph(pixels)) for name, pixels in pairs if pixels is not None]
+    found = [Shown(name, photograph(pixels)) for name, pixels in pairs if pixels is not None]
     if picture.error_map is not None and scale is not None:
-        shown.append(Shown("error map", heat(picture.error_map, scale)))
-    return tuple(shown)
+        found.append(Shown("error map", heat(picture.error_map, scale)))
+    return tuple(found)
 
 
 def scale_of(pictures: Sequence[WorstPicture]) -> float | None:

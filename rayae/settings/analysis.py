@@ -47,6 +47,8 @@ class CompareSettings(MemorySettings):
     """Decision about the other run, likewise."""
     n: Annotated[int, Field(gt=0, le=1_000_000)] = 1000
     """How many of the images are written on which the runs disagree most."""
+    pictures: Annotated[int, Field(ge=0, le=200)] = 12
+    """How many of these, half of them higher in either run, a page shows with their error maps; 0 writes no page."""
     confidence: OpenFraction = 0.95
     """Confidence of the intervals."""
     out: str | None = None

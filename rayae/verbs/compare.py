@@ -9,9 +9,11 @@ import pyarrow as pa
 from rayae import __version__, answers, decisions, storage
 from rayae.agreement import NO_DEFECT, NO_FLAGS, NO_NORMAL, Flags, Ranking, Rates, in_words, rank, rates
 from rayae.database import Answer, opened
+from rayae.disagreement import compose, furthest
 from rayae.errors import ConfigError, RayaeError, RunError
 from rayae.exhibits import number, signed, span
 from rayae.manifest import is_defect, is_normal
+from rayae.page import render
 from rayae.pairing import SCHEMAS, Counts, Pairs, pair
 from rayae.run import Run, short_hash
 from rayae.settings import CompareSettings
@@ -19,6 +21,7 @@ from rayae.statistics import percent
 from rayae.terminal import say, show_table, warn
 from rayae.verbs.flag_bundle import Used, used_by
 from rayae.verbs.query import cell
+from rayae.verbs.report import bundle_of, pictures
 
 SHOWN = 20
 """Images that are shown of those on which the runs disagree most."""
@@ -39,13 +42,15 @@ def compare(settings: CompareSettings) -> None:
         found = measure(pairs, settings.confidence)
         tell(found)
         tell_flags(runs, asked, found.flags)
-        write_images(pairs, out, settings.n, has_flags=bool(found.flags))
+        disagreements = write_images(pairs, out, settings.n, has_flags=bool(found.flags))
     words = in_words(found.ranking, found.recall, found.false_positive_rate, found.confidence)
     for sentence in words:
         say(sentence)
     sides = {name: about(run, decision) for name, run, decision in zip(SCHEMAS, runs, asked, strict=True)}
     record = {"rayae": __version__, "runs": sides, **found.to_dict(), "words": words}
     storage.write_json(storage.join(out, "comparison.json"), record)
+    if settings.pictures:
+        storage.write_text(storage.join(out, "disagreements.html"), page_of(runs, disagreements, settings.pictures))
     say(f"comparison: {out}")
 
 
@@ -191,13 +196,13 @@ def tell_flags(runs: Runs, asked: Asked, flags: Mapping[str | None, Flags]) -> N
     show_table("who flags what", ["label", "both", "only A", "only B", "neither"], cells)
 
 
-def write_images(pairs: Pairs, out: str, count: int, *, has_flags: bool) -> None:
-    """Write the images on which the runs disagree most, and those that one of them flags; show the first of the former.
+def write_images(pairs: Pairs, out: str, count: int, *, has_flags: bool) -> pa.Table:
+    """Write the images on which the runs disagree most, and those that one of them flags; the former.
 
     They are held against each other by rank: scores of two bundles are not on one scale.
     """
-    furthest = pairs.disagreements(count)
-    table = pa.Table.from_batches(furthest.batches, furthest.schema)
+    answer = pairs.disagreements(count)
+    table = pa.Table.from_batches(answer.batches, answer.schema)
     write(storage.join(out, "disagreements.parquet"), Answer(table.schema, iter(table.to_batches())))
     columns = ["uri", "label", "score_a", "score_b", "top_a", "top_b", "decades"]
     rows = [[cell(row[name]) for name in columns] for row in table.slice(0, SHOWN).select(columns).to_pylist()]
@@ -205,6 +210,18 @@ def write_images(pairs: Pairs, out: str, count: int, *, has_flags: bool) -> None
     say("top_a is the share of the images that A scores as high or higher; decades is log10(top_b / top_a)")
     if has_flags:
         write(storage.join(out, "flagged_by_one.parquet"), pairs.flagged_by_one())
+    return table
+
+
+def page_of(runs: Runs, disagreements: pa.Table, count: int) -> str:
+    """The page of the images on which the runs disagree most, each with what both bundles make of it."""
+    rows, notes = furthest(disagreements, (count + 1) // 2), list[str]()
+    made = []
+    for run, column in zip(runs, ("image_id_a", "image_id_b"), strict=True):
+        bundle, own = bundle_of(run)
+        notes += own
+        made.append(pictures(run, bundle, pa.table({"image_id": rows[column], "uri": rows["uri"]})))
+    return render(compose((runs[0].uri, runs[1].uri), rows, (made[0], made[1]), notes))
 
 
 def write(uri: str, answer: Answer) -> None:

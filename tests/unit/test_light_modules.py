@@ -3,11 +3,12 @@ import sys
 
 LIGHT = """
     agreement answers archives assignment batches borderline bundle bundle_set by_product calibrations changes cli
-    compaction comparison completeness config cuts database decisions discoveries drift duplicates epochs errors
-    evaluation exhibits expansion filelist findings flags folders formats histogram history keyspace labels lease
-    listing loader manifest memory page pairing pictures placements prefixes preprocess reader records reference
-    region report result_files results run selection settings solar_cells sources splits statistics storage survey
-    tables terminal threshold trust verbs.compare verbs.decisions verbs.drift verbs.flag verdicts verification
+    compaction comparison completeness config cuts database decisions disagreement discoveries drift duplicates
+    epochs errors evaluation exhibits expansion filelist findings flags folders formats histogram history keyspace
+    labels lease listing loader manifest memory page pairing pictures placements prefixes preprocess reader records
+    reference region report result_files results run selection settings solar_cells sources splits statistics
+    storage survey tables terminal threshold trust verbs.compare verbs.decisions verbs.drift verbs.flag verdicts
+    verification
 """.split()
 WITHOUT_RAY = ["scorer", "scoring", "training", "history", "verbs.train", "verbs.score", "verbs.calibrate"]
 

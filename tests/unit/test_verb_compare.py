@@ -21,7 +21,8 @@ from rayae.manifest import complete, plan_chunks, write_manifest
 from rayae.results import Judge, Outcome, Status, result_table
 from rayae.run import MANIFEST, Run, total
 from tests.unit.small_runs import CALIBRATION, THRESHOLD, create, pixel_statistics, plan, write_chunk
-from tests.unit.small_things import TRAINING_IMAGES, small_bundle
+from tests.unit.small_things import TRAINING_IMAGES, save_pictures, small_bundle, small_weights
+from tests.unit.test_report import HOSTILE, Seen
 from tests.unit.test_scoring_products import bundles, finished, images, run_of
 
 __all__ = ["bundles"]
@@ -129,6 +130,7 @@ def test_by_default_the_files_lie_in_the_first_run(runs: tuple[Run, Run], capsys
     assert f"comparison: {folder}\n" in capsys.readouterr().out
     assert sorted(path.name for path in folder.iterdir()) == [
         "comparison.json",
+        "disagreements.html",
         "disagreements.parquet",
         "flagged_by_one.parquet",
     ]
@@ -276,6 +278,42 @@ def test_a_run_of_several_bundles_is_refused_with_what_to_do(
         "images have no common rank: score the images of one `product` with its bundle into an `out=` of their own, "
         "and compare that run.\n"
     )
+
+
+def test_the_page_shows_what_both_bundles_make_of_the_images(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, runs = tmp_path / "pictures", []
+    save_pictures(folder, 12)
+    for seed, name in enumerate("ab"):
+        model = small_bundle(tmp_path / f"bundle-{name}", weights=small_weights(seed))
+        words = [f"images={folder}", f"bundle={model.uri}", f"out={tmp_path}/{name}", "placement=inline"]
+        assert main(["score", *words]) == 0
+        runs.append(Run.open(f"{tmp_path}/{name}"))
+    _, table = compared(runs[0], runs[1], tmp_path / "out", "pictures=4")
+    seen = Seen((tmp_path / "out" / "disagreements.html").read_text())
+    names = [attributes["alt"].partition(" of image ")[0] for name, attributes in seen.elements if name == "img"]
+    sides = [table[table["decades"] > 0]["uri"].head(2).tolist(), table[table["decades"] < 0]["uri"].head(2).tolist()]
+    each = [f"{what}, {side}" for side in "AB" for what in ("original", "reconstruction", "error map")]
+    assert names == each * sum(map(len, sides))
+    assert [uri for uri in (*sides[0], *sides[1]) if uri in seen.text] == [*sides[0], *sides[1]]
+
+
+def test_names_from_outside_are_text_on_the_page(tmp_path: Path) -> None:
+    uris = [f"/{number}/{name}" for number, name in enumerate(HOSTILE)]
+    a, b = (made(tmp_path / name, scores_of(seed)[: len(uris)], uris) for seed, name in enumerate("ab"))
+    compared(a, b, tmp_path / "out", "pictures=40")
+    seen = Seen((tmp_path / "out" / "disagreements.html").read_text())
+    assert not {name for name, _ in seen.elements} & {"script", "link", "iframe", "img"}
+
+
+def test_without_their_bundles_the_page_says_so_and_with_no_pictures_there_is_none(
+    runs: tuple[Run, Run], tmp_path: Path
+) -> None:
+    compared(*runs, tmp_path / "out", "pictures=2")
+    assert "There are no pictures on this page" in (tmp_path / "out" / "disagreements.html").read_text()
+    compared(*runs, tmp_path / "none", "pictures=0")
+    assert not (tmp_path / "none" / "disagreements.html").exists()
 
 
 Refused = Callable[[Path], tuple[list[str], str]]
