@@ -19,6 +19,7 @@ from rayae.results import Status
 from rayae.run import Run
 
 SCHEMAS = ("a", "b")
+GIVEN_LABELS = "given_labels"
 IN_BOTH = "score_a IS NOT NULL AND score_b IS NOT NULL"
 LABELLED_UNUSED, AND_FAR = "label IS NOT NULL AND NOT is_used", " AND NOT is_near"
 COUNTS = {
@@ -97,7 +98,7 @@ class Pairs:
         """
         self.database.make(
             "furthest",
-            "SELECT image_a, image_b, top_a, top_b, log10(top_b / top_a) AS decades FROM (SELECT image_a, image_b, "
+            "SELECT image_a, image_b, label, top_a, top_b, log10(top_b / top_a) AS decades FROM (SELECT *, "
             "cume_dist() OVER (ORDER BY score_a DESC) AS top_a, cume_dist() OVER (ORDER BY score_b DESC) AS top_b "
             f"FROM pairs WHERE {IN_BOTH}) ORDER BY abs(decades) DESC, image_a LIMIT {count}",
         )
@@ -107,15 +108,16 @@ class Pairs:
         """The images that one of the two flags and the other does not, in the order of A."""
         self.database.make(
             "parted",
-            f"SELECT image_a, image_b, flagged_a, flagged_b FROM pairs WHERE {IN_BOTH} AND flagged_a <> flagged_b",
+            "SELECT image_a, image_b, label, flagged_a, flagged_b FROM pairs "
+            f"WHERE {IN_BOTH} AND flagged_a <> flagged_b",
         )
         return self._described("parted", "flagged_a, flagged_b", "image_a")
 
     def _described(self, table: str, own: str, order: str) -> Answer:
         """Rows of a table with what the runs say of their images."""
         return self.database.ask(
-            'SELECT a.image_id AS image_id_a, b.image_id AS image_id_b, a.uri, a.label, a."group", a.score AS score_a, '
-            f"b.score AS score_b, a.p_value AS p_value_a, b.p_value AS p_value_b, {own} FROM {table} "
+            "SELECT a.image_id AS image_id_a, b.image_id AS image_id_b, a.uri, t.label, a.score AS score_a, "
+            f"b.score AS score_b, a.p_value AS p_value_a, b.p_value AS p_value_b, {own} FROM {table} AS t "
             "JOIN a.results AS a ON a.image_id = image_a JOIN b.results AS b ON b.image_id = image_b "
             f"ORDER BY {order}"
         )
@@ -127,34 +129,41 @@ def pair(
     decisions: tuple[str | None, str | None],
     used_uris: Collection[str],
     used_groups: Collection[str],
+    labels: pa.Table | None = None,
 ) -> Pairs:
     """Join two runs, which are opened as `a` and `b`, by their images, with the flags of decisions or their own.
 
-    What is used are images that a bundle was made with, and their groups. DataError when the runs have no image in
-    common, and when a scored image has no finite score.
+    What is used are images that a bundle was made with, and their groups. `labels` has image_id, label and group of
+    images of A, in place of those that it has. DataError when the runs have no image in common, and when a scored image
+    has no finite score.
     """
+    if labels is not None:
+        database.add(GIVEN_LABELS, labels.select(["image_id", "label", "group"]))
     for name, names in (("used_uris", used_uris), ("used_groups", used_groups)):
         database.add(name, pa.table({"name": pa.array(list(names), pa.string())}))
     key = "image_id" if runs[0].fingerprint["manifest"] == runs[1].fingerprint["manifest"] else "uri"
-    a, b = (_side(schema, own) for schema, own in zip(SCHEMAS, decisions, strict=True))
+    a, b = _side("a", decisions[0], has_given_labels=labels is not None), _side("b", decisions[1])
     database.make("pairs", f"{_columns()} FROM {a} JOIN {b} USING ({key})")
     counts = _count(database, runs)
-    labels = database.table("SELECT DISTINCT label FROM pairs WHERE label IS NOT NULL")["label"]
-    strange = pa.array(map(is_defect, labels.to_pylist()), pa.bool_())
-    database.add("labels", pa.table({"label": labels, "is_defect": strange}))
+    names_of_labels = database.table("SELECT DISTINCT label FROM pairs WHERE label IS NOT NULL")["label"]
+    strange = pa.array(map(is_defect, names_of_labels.to_pylist()), pa.bool_())
+    database.add("labels", pa.table({"label": names_of_labels, "is_defect": strange}))
     near_ones_judge = not _has_both(database, LABELLED_UNUSED + AND_FAR) and _has_both(database, LABELLED_UNUSED)
     return Pairs(database, counts, LABELLED_UNUSED + ("" if near_ones_judge else AND_FAR), near_ones_judge)
 
 
-def _side(schema: str, decision: str | None) -> str:
-    """The rows of a run, with the flags that are compared."""
-    rows = f"FROM {schema}.results AS r"
+def _side(schema: str, decision: str | None, *, has_given_labels: bool = False) -> str:
+    """The rows of a run, with the labels and the flags that are compared."""
+    rows, labels = f"FROM {schema}.results AS r", 'r.label, r."group"'
+    if has_given_labels:
+        rows += f" LEFT JOIN {GIVEN_LABELS} AS l ON l.image_id = r.image_id"
+        labels = 'l.label, l."group"'
     if decision is not None:
         flags = f"SELECT image_id, is_anomaly FROM {schema}.flags WHERE decision = {quoted(decision)}"
         rows += f" LEFT JOIN ({flags}) AS f ON f.image_id = r.image_id"
     score = f"CASE WHEN r.status = {quoted(Status.SCORED)} THEN r.score END AS score"
     flagged = f"{'r' if decision is None else 'f'}.is_anomaly AS flagged"
-    return f'(SELECT r.image_id, r.uri, r.label, r."group", {score}, {flagged} {rows}) AS {schema}'
+    return f"(SELECT r.image_id, r.uri, {labels}, {score}, {flagged} {rows}) AS {schema}"
 
 
 def _columns() -> str:

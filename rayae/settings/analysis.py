@@ -45,6 +45,9 @@ class CompareSettings(MemorySettings):
     """Decision about the one run whose flags are compared; default: the run's own flags."""
     decision_b: str | None = None
     """Decision about the other run, likewise."""
+    labels: str | None = None
+    """Labels in place of those of the one run, as for `evaluate`: a CSV with `path` and `label`, or `folder`. The URIs
+    of its images are in memory then."""
     n: Annotated[int, Field(gt=0, le=1_000_000)] = 1000
     """How many of the images are written on which the runs disagree most."""
     pictures: Annotated[int, Field(ge=0, le=200)] = 12

@@ -12,6 +12,7 @@ from rayae.database import Answer, opened
 from rayae.disagreement import compose, furthest
 from rayae.errors import ConfigError, RayaeError, RunError
 from rayae.exhibits import number, signed, span
+from rayae.labels import attach_labels
 from rayae.manifest import is_defect, is_normal
 from rayae.page import render
 from rayae.pairing import SCHEMAS, Counts, Pairs, pair
@@ -37,7 +38,7 @@ def compare(settings: CompareSettings) -> None:
     out = storage.absolute(settings.out or default_out(runs, asked))
     with opened(list(zip(SCHEMAS, runs, strict=True)), settings.memory_bytes) as database:
         used = used_by_both(runs)
-        pairs = pair(database, runs, asked, used.uris, used.groups)
+        pairs = pair(database, runs, asked, used.uris, used.groups, labels_of(runs[0], settings.labels))
         tell_counts(runs, pairs)
         found = measure(pairs, settings.confidence)
         tell(found)
@@ -126,6 +127,16 @@ def used_by_both(runs: Runs) -> Used:
             warn(f"which images the bundle of {run.uri} was made with is not known, so all of them judge: {error}")
             continue
         found = Used(found.uris | used.uris, found.groups | used.groups)
+    return found
+
+
+def labels_of(run: Run, labels: str | None) -> pa.Table | None:
+    """The images of a run with the labels that are given; None when none are."""
+    if labels is None:
+        return None
+    found, notes = attach_labels(run.results(["image_id", "uri", "label", "group"]), labels, run.record["images"])
+    for note in notes:
+        say(note)
     return found
 
 

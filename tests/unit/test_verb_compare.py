@@ -179,6 +179,20 @@ def test_without_labels_there_are_flags_and_disagreements_and_no_ranking(
     assert f"\n{reason}\n" in capsys.readouterr().out
 
 
+def test_labels_may_be_given_afterwards(tmp_path: Path) -> None:
+    without = {"label": pa.nulls(COUNT, pa.string())}
+    a, b = (made(tmp_path / name, scores_of(seed), **without) for seed, name in enumerate("ab"))
+    rows = [f"/data/{number}.png,{label},g{number // 2}" for number, label in enumerate(LABELS) if label is not None]
+    (tmp_path / "labels.csv").write_text("\n".join(["path,label,group", *rows]))
+    record, table = compared(a, b, tmp_path / "out", f"labels={tmp_path}/labels.csv")
+    whole = [made(tmp_path / f"whole-{name}", scores_of(seed)) for seed, name in enumerate("ab")]
+    expected, _ = compared(*whole, tmp_path / "expected")
+    assert record["ranking"]["difference"]["value"] == pytest.approx(expected["ranking"]["difference"]["value"])
+    assert "by groups" in record["ranking"]["difference"]["method"]
+    assert (record["flags"], record["recall"]) == (expected["flags"], expected["recall"])
+    assert [label or None for label in table["label"].fillna("")] == [LABELS[place] for place in table["image_id_a"]]
+
+
 def test_without_a_cut_flags_are_not_compared_and_a_decision_brings_them(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -266,6 +266,14 @@ def test_by_default_the_figures_lie_in_the_run(tmp_path: Path, capsys: pytest.Ca
     assert [path.name for path in folder.iterdir()] == ["drift.json"]
 
 
+def test_an_unfinished_run_is_looked_at_and_said_to_be_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = scored(tmp_path / "run", calibrated(tmp_path / "bundle", values_of(0, 100)), values_of(1, 100))
+    storage.remove(run.chunk_uri(1))
+    assert told(run, tmp_path / "out")["images"] == 64
+    said = f"warning: {run.uri} is not finished: 64 of 100 images have a row, and what follows is of these.\n"
+    assert capsys.readouterr().err == said
+
+
 def test_a_bundle_that_was_calibrated_again_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = calibrated(tmp_path / "bundle", values_of(0, 100))
     run = scored(tmp_path / "run", model, values_of(1, 100))
