@@ -12,8 +12,8 @@ from rayae.placements import Groups, Keys, area_figure, difference_figure, place
 from rayae.statistics import Bools, Figure, clopper_pearson, percent, rate
 from rayae.threshold import Scores
 
-NO_DEFECT = "No labelled defect is scored in both runs."
-NO_NORMAL = "No image that is labelled normal is scored in both runs."
+NO_DEFECT = "There is no labelled defect to judge by."
+NO_NORMAL = "There is no image labelled normal to judge by."
 
 
 @dataclass(frozen=True)

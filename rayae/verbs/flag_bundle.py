@@ -1,4 +1,4 @@
-"""The part of `flag`, `compare` and `drift` that asks the bundle of a run: which images it was made with, and their groups."""
+"""The part of `flag`, `compare` and `drift` that asks the bundle of a run for the images it was made with, and groups."""
 
 from dataclasses import dataclass
 

@@ -174,7 +174,7 @@ def test_without_labels_there_are_flags_and_disagreements_and_no_ranking(
     record, table = compared(a, b, tmp_path / "out")
     assert (record["recall"], record["false_positive_rate"], len(table)) == (None, None, COUNT)
     assert [row["label"] for row in record["flags"]] == [None]
-    reason = "Which of the two ranks better is not known: No labelled defect is scored in both runs."
+    reason = "Which of the two ranks better is not known: There is no labelled defect to judge by."
     assert record["words"] == [reason]
     assert f"\n{reason}\n" in capsys.readouterr().out
 
