@@ -1,4 +1,4 @@
-"""The part of `flag`, `compare` and `drift` that asks the bundle of a run for the images it was made with, and groups."""
+"""What `flag`, `compare` and `drift` ask the bundle of a run: which images it was made with, and their groups."""
 
 from dataclasses import dataclass
 
