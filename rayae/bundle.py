@@ -5,7 +5,7 @@
     weights.safetensors      the network's weights, and what the scores need of the training images: statistics, codes
     training.json            the record of the training: settings, epochs, counts
     training_images.parquet  the images it was made with: uri, size, digest of the bytes, group, split
-    calibration-ID.parquet   scores of held-out normal images
+    calibration-ID.parquet   scores and pixel statistics of held-out normal images
     threshold-ID.json        the cut, its rule and its guarantee
     CARD.md                  the same for people, made of the rest; who wants may add to it
 
@@ -167,9 +167,10 @@ class Bundle:
         return self._table(TRAINING_IMAGES)
 
     def calibration_table(self) -> pa.Table | None:
-        """Scores of the calibration images, one row an image, or None before calibration.
+        """Scores and pixel statistics of the calibration images, one row an image, or None before calibration.
 
-        Beside the normal ones, where `is_defect` is false, it has the labelled defects by which the score was chosen.
+        Where `chose_score` is true are the labelled images by which the score was chosen, defects and normal ones; the
+        others, all normal, set the cut.
         """
         name = self.record["calibration"]
         return None if name is None else self._table(name)

@@ -30,7 +30,7 @@ SUBMIT = "submit"
 """The one verb that takes the words of another, its own as options, and the exit code of a job elsewhere."""
 IN_JSON = "log=json"
 """The word by which even what is wrong with the settings is told as JSON; in a YAML file it counts once it is read."""
-ABOUT = ("run", "bundle", "out")
+ABOUT = ("run", "run_a", "run_b", "bundle", "out")
 """Settings that say in each line of JSON what it is about; `out` of these verbs is known by another name."""
 OUT_IS = {"score": "run", "train": "bundle"}
 PLACES = ("first", "second")
@@ -116,6 +116,14 @@ VERBS = {
         Verb("flag", "Decide anew which images of a run are anomalies, by another rule.", "FlagSettings", "run"),
         Verb("decisions", "List what was decided about a run.", "DecisionsSettings", "run"),
         Verb("evaluate", "Compare a run with its labels.", "EvaluateSettings", "run"),
+        Verb(
+            "compare",
+            "Compare two runs of the same images: who ranks, flags and errs how.",
+            "CompareSettings",
+            "run_a",
+            "run_b",
+        ),
+        Verb("drift", "Tell whether the images of a run, or their scores, have moved.", "DriftSettings", "run"),
         Verb("report", "Write a run as one HTML page.", "ReportSettings", "run"),
         Verb("top", "Show the images with the highest scores of a run.", "TopSettings", "run"),
         Verb("query", "Ask a run by SQL, whatever its size.", "QuerySettings", "run", "sql"),

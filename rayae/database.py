@@ -98,6 +98,17 @@ class Database:
         answer = self.ask(sql)
         return pa.Table.from_batches(answer.batches, answer.schema)
 
+    def make(self, name: str, sql: str) -> None:
+        """Make a table of an answer, for further questions; raises what `ask` does."""
+        with told(self.files):
+            _interruptible(
+                self.connection, lambda: self.connection.execute(f"CREATE TABLE {identifier(name)} AS {sql}")
+            )
+
+    def add(self, name: str, table: pa.Table) -> None:
+        """Make a table of rows that are in memory."""
+        _create(self.connection, "main", name, table)
+
     def _batches(self, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
         while True:
             with told(self.files):

@@ -204,10 +204,26 @@ class BorderlinePage:
     version: str
 
 
-def render(page: ReportPage | BorderlinePage) -> str:
+@dataclass(frozen=True)
+class DisagreementPage:
+    """The images on which two runs disagree most, in words."""
+
+    names: tuple[str, str]
+    notes: tuple[str, ...]
+    higher: tuple[Worst, ...]
+    """Those that the first run ranks higher."""
+    lower: tuple[Worst, ...]
+    colours: str
+    brightest: str | None
+    version: str
+
+
+def render(page: ReportPage | BorderlinePage | DisagreementPage) -> str:
     """The page as one HTML file; whatever came from outside is escaped, and no script runs but that of the gallery."""
     if isinstance(page, BorderlinePage):
         return _template("borderline").render(page=page)
+    if isinstance(page, DisagreementPage):
+        return _template("disagreement").render(page=page)
     script = files("rayae").joinpath("gallery.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return _template("report").render(page=page, script=Markup(script), script_hash=Markup(digest))

@@ -306,17 +306,18 @@ def _worst(rank: int, picture: WorstPicture, results: pa.Table, scale: float | N
         label=row["label"],
         group=row.get("group"),
         link=link(picture.uri),
-        pictures=_shown(picture, scale),
+        pictures=shown(picture, scale),
         reason=picture.reason,
     )
 
 
-def _shown(picture: WorstPicture, scale: float | None) -> tuple[Shown, ...]:
+def shown(picture: WorstPicture, scale: float | None) -> tuple[Shown, ...]:
+    """What there is of a picture: the original, the reconstruction, the error map."""
     pairs = (("original", picture.original), ("reconstruction", picture.reconstruction))
-    shown = [Shown(name, photograph(pixels)) for name, pixels in pairs if pixels is not None]
+    found = [Shown(name, photograph(pixels)) for name, pixels in pairs if pixels is not None]
     if picture.error_map is not None and scale is not None:
-        shown.append(Shown("error map", heat(picture.error_map, scale)))
-    return tuple(shown)
+        found.append(Shown("error map", heat(picture.error_map, scale)))
+    return tuple(found)
 
 
 def scale_of(pictures: Sequence[WorstPicture]) -> float | None:

@@ -1,6 +1,6 @@
 """Home of the typed settings, one class a verb. Below the verbs nobody sees them: values are passed on."""
 
-from rayae.settings.analysis import QuerySettings, ReportSettings, TopSettings
+from rayae.settings.analysis import CompareSettings, DriftSettings, QuerySettings, ReportSettings, TopSettings
 from rayae.settings.base import Fraction, Images, Moment, OpenFraction, Placement, Settings, moment
 from rayae.settings.calibrate import CalibrateSettings, CalibrationSettings, RuleSettings
 from rayae.settings.elsewhere import DemoSettings, SubmitSettings
@@ -27,9 +27,11 @@ __all__ = [
     "CalibrateSettings",
     "CalibrationSettings",
     "CompactSettings",
+    "CompareSettings",
     "DecisionsSettings",
     "DefectsSettings",
     "DemoSettings",
+    "DriftSettings",
     "Endpoint",
     "EvaluateSettings",
     "FlagSettings",

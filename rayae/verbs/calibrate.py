@@ -24,7 +24,7 @@ from rayae.loader import digest_of, images_of
 from rayae.manifest import content_hash, is_defect, is_normal, plan_chunks, sizes_of, write_manifest
 from rayae.reader import Image, Reader
 from rayae.redaction import kept
-from rayae.results import Status, user_columns
+from rayae.results import PIXEL_STATISTICS, Status, user_columns
 from rayae.run import MANIFEST, Run, short_hash
 from rayae.score_names import COMBINED
 from rayae.settings import CalibrateSettings, CalibrationSettings, RuleSettings, RunnerSettings
@@ -100,7 +100,7 @@ def calibrate_on(bundle: Bundle, images: pa.Table, settings: CalibrationSettings
     choice = _chosen(bundle, rank, is_defect[chose], settings.primary_score)
     if choice is not None:
         say(f"primary score: {choice.in_words()}")
-    names = ["uri", "group", *bundle.scores]
+    names = ["uri", "group", *bundle.scores, *PIXEL_STATISTICS]
     primary = bundle.primary_score if choice is None else choice.score
     calibration = (
         scored.select(names).append_column("score", scored[primary]).append_column("chose_score", pa.array(chose))

@@ -1,4 +1,4 @@
-"""The part of `rayae flag` that asks the bundle of a run: which images it was made with, and their groups."""
+"""What `flag`, `compare` and `drift` ask the bundle of a run: which images it was made with, and their groups."""
 
 from dataclasses import dataclass
 
@@ -24,11 +24,8 @@ class Used:
 
 
 def used_by(run: Run) -> Used:
-    """What the bundle of a run was trained and calibrated with; RunError when it is another, or calibrated again."""
-    bundle = bundle_of(run)
-    if run.calibration is not None:
-        refuse_calibrated_again(run, bundle)
-    used = used_images(bundle)
+    """What the bundle of a run was trained and calibrated with; RunError when it is another by now."""
+    used = used_images(bundle_of(run))
     return Used(frozenset(used["uri"].to_pylist()), frozenset(used[GROUP].drop_null().to_pylist()))
 
 

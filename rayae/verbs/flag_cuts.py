@@ -15,7 +15,14 @@ from rayae.run import Run
 from rayae.survey import Survey, scored_rows, survey
 from rayae.terminal import say, warn
 from rayae.threshold import Scores, Threshold, exceeds
-from rayae.verbs.flag_bundle import Used, calibration_by_group, groups_of, used_by
+from rayae.verbs.flag_bundle import (
+    Used,
+    bundle_of,
+    calibration_by_group,
+    groups_of,
+    refuse_calibrated_again,
+    used_by,
+)
 from rayae.verbs.flag_rules import Material, by_calibration, chosen, fewest_for
 
 NAMED = 5
@@ -71,6 +78,8 @@ def basis_of(run: Run, confidence: float) -> Basis:
 def used_as_asked(run: Run, asked: Mapping[str, Any]) -> Used | None:
     """The images whose labels tell nothing; None where no labels are read: not needed, and costly or not to be had."""
     if "choose_on" in asked:
+        if run.calibration is not None:
+            refuse_calibrated_again(run, bundle_of(run))
         return used_by(run)
     if run.rows > LABELS_AT_MOST:
         return None

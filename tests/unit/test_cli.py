@@ -89,7 +89,7 @@ def test_help_of_a_verb_shows_its_settings(verb: str, capsys: pytest.CaptureFixt
             ["jobs/score.yaml"],
             "there is no verb 'jobs/score.yaml'; the verbs are"
             " index, train, defects, calibrate, plan, score, verify, retry, status, compact, flag, decisions,"
-            " evaluate, report, top, query, submit, demo.",
+            " evaluate, compare, drift, report, top, query, submit, demo.",
         ),
         (
             ["verify", "R", "--workers", "3"],
@@ -131,6 +131,9 @@ def test_what_cannot_be_asked_is_a_sentence_and_exit_code_2(
         (["flag", "IT", "fdr=0.1"], "run"),
         (["decisions", "IT"], "run"),
         (["evaluate", "run=IT"], "run"),
+        (["compare", "IT", "B"], "run_a"),
+        (["compare", "A", "IT"], "run_b"),
+        (["drift", "IT"], "run"),
         (["report", "IT"], "run"),
         (["top", "IT"], "run"),
         (["query", "IT", "select 1"], "run"),

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from rayae import decisions
@@ -272,6 +273,22 @@ def test_a_run_that_was_not_compacted_is_asked_but_once(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="too small to be a Parquet file"):
         unless_compacted(run, work)
     assert len(tried) == 1
+
+
+def test_tables_are_made_of_answers_and_of_rows_for_further_questions(tmp_path: Path) -> None:
+    with opened([("main", finish(plan(tmp_path)))]) as database:
+        database.make("high", "SELECT image_id FROM results WHERE score > 0.15")
+        database.add("names", pa.table({"image_id": [8, 9], "name": ["eight", "nine"]}))
+        found = database.table("SELECT name FROM high JOIN names USING (image_id) ORDER BY image_id")
+    assert found["name"].to_pylist() == ["eight", "nine"]
+
+
+def test_a_table_of_a_wrong_question_is_refused(tmp_path: Path) -> None:
+    with (
+        opened([("main", finish(plan(tmp_path)))]) as database,
+        pytest.raises(ConfigError, match="the question cannot be answered: Binder Error: "),
+    ):
+        database.make("high", "SELECT skore FROM results")
 
 
 def test_what_does_not_fit_into_memory_goes_to_a_directory_that_is_removed(

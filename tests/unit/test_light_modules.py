@@ -2,13 +2,14 @@ import subprocess
 import sys
 
 LIGHT = """
-    answers archives assignment batches borderline breakdowns bundle bundle_set by_product calibrations changes cli
-    compaction comparison complaints completeness config cuts database decisions discoveries disk distributions
-    duplicates epochs errors evaluated evaluation evidence exhibits expansion filelist findings flags flatness
-    folders formats gallery gates histogram history judgement keyspace labels lease listing loader manifest memory
-    operating_points overview page pictures prefixes preprocess reader records region report result_files results
-    run selection settings solar_cells sources splits statistics storage survey tables terminal threshold trade_off
-    trust verbs.decisions verbs.evaluate verbs.flag verdicts verification
+    agreement answers archives assignment batches borderline breakdowns bundle bundle_set by_product calibrations
+    changes cli compaction comparison complaints completeness config cuts database decisions disagreement
+    discoveries disk distributions drift duplicates epochs errors evaluated evaluation evidence exhibits expansion
+    filelist findings flags flatness folders formats gallery gates histogram history judgement keyspace labels lease
+    listing loader manifest memory operating_points overview page pairing pictures placements prefixes preprocess
+    reader records reference region report result_files results run selection settings solar_cells sources splits
+    statistics storage survey tables terminal threshold trade_off trust verbs.compare verbs.decisions verbs.drift
+    verbs.evaluate verbs.flag verdicts verification
 """.split()
 WITHOUT_RAY = ["scorer", "scoring", "training", "history", "verbs.train", "verbs.score", "verbs.calibrate"]
 

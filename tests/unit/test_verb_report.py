@@ -199,7 +199,7 @@ def test_flags_older_than_the_scores_are_told(tmp_path: Path) -> None:
     run = finish(plan(tmp_path / "run"))
     cuts = {ALL: fixed(0.1, score="mse", bundle_id="b" * 12, calibration=CALIBRATION)}
     ruling = Ruling(run.record["fingerprint_hash"], "0" * 16, {"rule": "fixed"}, cuts)
-    counts = write_flags(run, ruling.id, {ALL: Cut(cuts[ALL], CALIBRATION)}, lambda: None)
-    decision = commit(run, ruling, replace(counts, scored=8))
+    flags = write_flags(run, ruling.id, {ALL: Cut(cuts[ALL], CALIBRATION)}, lambda: None)
+    decision = commit(run, ruling, replace(flags, counts=replace(flags.counts, scored=8)))
     told = f"The decision {decision.id} was made when 8 images were scored, and 9 are now"
     assert told in written(run, decision=decision.id)
