@@ -42,7 +42,7 @@ def _of_one(evaluation: Mapping[str, Any], drawn: Curve | None) -> Judgement:
     roles = [
         (e["role"], f"{e['images']:,}", number(e["median"]), number(e["mean"]))
         for e in evaluation["errors"]
-        if e["images"]
+        if e["median"] is not None and e["mean"] is not None
     ]
     ranked = (
         _table("Defects ranked above normal images", f"Score | AUROC, {interval} | Average precision", skill),
@@ -54,7 +54,7 @@ def _of_one(evaluation: Mapping[str, Any], drawn: Curve | None) -> Judgement:
             *(ranked if any(score["auroc"]["value"] is not None for score in evaluation["skill"]) else ()),
             *(
                 [_table("At the cut", f"Figure | Value, {interval}", at_cut)]
-                if at["true_positives"] is not None
+                if any(at[name]["value"] is not None for name in rates)
                 else []
             ),
             *([_table(f"{primary} by role", "Images | Count | Median | Mean", roles)] if roles else []),
