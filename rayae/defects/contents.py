@@ -133,17 +133,12 @@ def _elsewhere(batch: Tensor, which: Tensor, masks: Tensor, dice: Dice) -> Tenso
     """
     count, whole = len(which), batch.shape[2:]
     others = (which + 1 + dice.below(max(1, len(batch) - 1), count)) % len(batch)
+    sizes = list(zip(masks.shape[1:], whole, strict=True))
     if dice.where is None:
-        rows, columns = (
-            _anywhere(count, size, extent, dice) for size, extent in zip(masks.shape[1:], whole, strict=True)
-        )
+        rows, columns = (_anywhere(count, size, extent, dice) for size, extent in sizes)
     else:
-        rows, columns = (
-            _through(place.long(), centre.long(), size, extent, dice)
-            for place, centre, size, extent in zip(
-                dice.place(*whole, count), _centres(masks), masks.shape[1:], whole, strict=True
-            )
-        )
+        ends = zip(_centres(masks), dice.place(*whole, count), sizes, strict=True)
+        rows, columns = (_through(centre, place, *size, dice) for centre, place, size in ends)
     gain = dice.uniform(count, 1, 1, 1, low=GAIN[0], high=GAIN[1])
     offset = dice.uniform(count, 1, 1, 1, low=OFFSET[0], high=OFFSET[1])
     return (Window(rows, columns).of(batch, others) * gain + offset).clamp(0, 1)
@@ -155,10 +150,10 @@ def _anywhere(count: int, size: int, whole: int, dice: Dice) -> Tensor:
     return (steps + dice.below(whole, count, 1)) % whole
 
 
-def _through(places: Tensor, centres: Tensor, size: int, whole: int, dice: Dice) -> Tensor:
+def _through(centres: Tensor, places: Tensor, size: int, whole: int, dice: Dice) -> Tensor:
     """`size` indices in a row `[count, size]`, likewise, of which those at the `centres` `[count]` are `places`."""
-    steps = torch.arange(size, device=dice.device) - centres[:, None]
-    return (steps * dice.sign(len(places), 1) + places[:, None]) % whole
+    steps = torch.arange(size, device=dice.device) - centres.long()[:, None]
+    return (steps * dice.sign(len(places), 1) + places.long()[:, None]) % whole
 
 
 def _centres(masks: Tensor) -> list[Tensor]:
