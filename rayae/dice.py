@@ -47,7 +47,7 @@ class Dice:
 
     @cached_property
     def _cumulative(self) -> Tensor | None:
-        """In float64, whose sums of whole weights are exact, so that a GPU adds them up to the same in any order."""
+        """In float64: its sums of zeros and ones are exact, in whatever order a GPU adds up."""
         return None if self.where is None else self.where.double().flatten().cumsum(0)
 
     def chance(self, probability: float, *size: int) -> Tensor:

@@ -37,7 +37,7 @@ class VarietySums:
         """The variety of the pictures of all workers; None and None when they are alike, or when there are none."""
         shape, size = self.sums.shape, self.sums.numel()
         told = collective.summed(torch.cat([self.sums.flatten(), self.totals]))
-        count, *squares = (float(value) for value in told[size:])
+        count, *squares = told[size:].tolist()
         if not count:
             return Variety(None, None)
         of_means = self._weighted((told[:size].view(shape) / count).square()).tolist()

@@ -127,9 +127,9 @@ def _filled(pictures: Tensor, contents: Tensor, masks: Tensor) -> Tensor:
 
 
 def _elsewhere(batch: Tensor, which: Tensor, masks: Tensor, dice: Dice) -> Tensor:
-    """Patches of the size of the masks `[n, height, width]` from other pictures; the same when a batch has but one.
+    """Patches `[n, C, height, width]` of the size of the masks, from other pictures; the same if a batch has but one.
 
-    They come from anywhere. Where places have weights, a place drawn by these is at the centre of the mask.
+    They come from anywhere. Where pixels have weights, a place drawn by these comes under the centre of the mask.
     """
     count, whole = len(which), batch.shape[2:]
     others = (which + 1 + dice.below(max(1, len(batch) - 1), count)) % len(batch)

@@ -166,9 +166,9 @@ def test_the_weight_of_the_head_and_the_augmentation_have_a_part_in_the_loss():
 def test_a_worker_with_one_picture_a_step_has_another_to_paste_from(monkeypatch):
     given = []
 
-    def note_and_pose(task, pictures, generator, neighbours):
+    def note_and_pose(task, pictures, generator, neighbours, where):
         given.append((pictures, neighbours))
-        return posed(task, pictures, generator, neighbours)
+        return posed(task, pictures, generator, neighbours, where)
 
     monkeypatch.setattr(training, "posed", note_and_pose)
     train(plan("repair", "unet", epochs=1, batch_size=1))
