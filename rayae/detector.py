@@ -98,6 +98,11 @@ class Detector(nn.Module):
         """The pictures with nothing to see outside the region."""
         return images if self.region is None else self.region.masked(images)
 
+    @property
+    def where_to_look(self) -> Tensor | None:
+        """The weights of the region, `[H, W]` in [0, 1]; None when all of the picture matters."""
+        return None if self.region is None else self.region.weights
+
     def measure(self, images: Tensor, seen: Seen, names: Collection[str]) -> dict[str, Tensor]:
         """The scores of these names, `[B]` float32 each."""
         return measure(

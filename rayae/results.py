@@ -27,7 +27,7 @@ ONLY_IN_MANIFEST = ("size_bytes", "etag", "container", "place", "split")
 """What a manifest says for the reader and for training; of it only the bytes come to the results, as `size_bytes`."""
 OUTCOME = ("status", "error", "width", "height", "size_bytes")
 PIXEL_STATISTICS = ("pixel_mean", "pixel_std", "pixel_p01", "pixel_sharpness")
-"""Of the pixels that the network saw, in [0, 1]: never thresholded, but floors that a score is held against."""
+"""Of the whole picture at the size that the network takes, in [0, 1]: never thresholded, but floors of a score."""
 DECISION = ("score", "p_value", "is_anomaly", "bundle_id", "threshold_id")
 
 

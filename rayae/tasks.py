@@ -31,14 +31,21 @@ class Posed(NamedTuple):
 
 
 @torch.no_grad()
-def posed(task: str, pictures: Tensor, generator: torch.Generator, neighbours: Tensor | None = None) -> Posed:
+def posed(
+    task: str,
+    pictures: Tensor,
+    generator: torch.Generator,
+    neighbours: Tensor | None = None,
+    where: Tensor | None = None,
+) -> Posed:
     """Pose the task `copy`, `denoise`, `inpaint` or `repair` with pictures `[B, C, H, W]`, float32 in [0, 1].
 
-    Defects are made of the others of the batch and of its `neighbours`. Raises ConfigError for any other task.
+    Defects are made of the others of the batch and of its `neighbours`, and put where the pixels have weights,
+    `[H, W]`. Raises ConfigError for any other task.
     """
     if task not in TASKS:
         raise ConfigError(f"the task {task!r} was asked; take one of {', '.join(TASKS)}.")
-    return TASKS[task](pictures, generator, neighbours)
+    return TASKS[task](pictures, generator, neighbours, where)
 
 
 def with_neighbours(batches: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor | None]]:
@@ -57,12 +64,16 @@ def with_neighbours(batches: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor 
         neighbour = batch[:1].clone()
 
 
-def copy(pictures: Tensor, generator: torch.Generator, neighbours: Tensor | None = None) -> Posed:
+def copy(
+    pictures: Tensor, generator: torch.Generator, neighbours: Tensor | None = None, where: Tensor | None = None
+) -> Posed:
     """The picture as it is: only a narrow network learns from it."""
     return Posed(pictures, None)
 
 
-def denoise(pictures: Tensor, generator: torch.Generator, neighbours: Tensor | None = None) -> Posed:
+def denoise(
+    pictures: Tensor, generator: torch.Generator, neighbours: Tensor | None = None, where: Tensor | None = None
+) -> Posed:
     """Gaussian noise, of a strength of its own in each picture, and a few pixels black or white."""
     dice, count = Dice(generator, pictures.device), len(pictures)
     sigma = dice.log_uniform(count, 1, 1, 1, low=SIGMA[0], high=SIGMA[1])
@@ -72,7 +83,9 @@ def denoise(pictures: Tensor, generator: torch.Generator, neighbours: Tensor | N
     return Posed(torch.where(drawn < salt, (drawn < salt / 2).to(noisy.dtype), noisy), None)
 
 
-def inpaint(pictures: Tensor, generator: torch.Generator, neighbours: Tensor | None = None) -> Posed:
+def inpaint(
+    pictures: Tensor, generator: torch.Generator, neighbours: Tensor | None = None, where: Tensor | None = None
+) -> Posed:
     """About half of the cells hidden, their size one of three in each picture (Zavrtanik et al., "RIAD", 2021)."""
     dice, count = Dice(generator, pictures.device), len(pictures)
     share = dice.uniform(count, 1, 1, 1, low=HIDDEN[0], high=HIDDEN[1])
@@ -85,12 +98,14 @@ def inpaint(pictures: Tensor, generator: torch.Generator, neighbours: Tensor | N
     return Posed(hidden_under(pictures, places), places)
 
 
-def repair(pictures: Tensor, generator: torch.Generator, neighbours: Tensor | None = None) -> Posed:
+def repair(
+    pictures: Tensor, generator: torch.Generator, neighbours: Tensor | None = None, where: Tensor | None = None
+) -> Posed:
     """Synthetic defects in most pictures."""
-    return Posed(*damage(pictures, generator, neighbours=neighbours))
+    return Posed(*damage(pictures, generator, neighbours=neighbours, where=where))
 
 
-TASKS: dict[str, Callable[[Tensor, torch.Generator, Tensor | None], Posed]] = {
+TASKS: dict[str, Callable[[Tensor, torch.Generator, Tensor | None, Tensor | None], Posed]] = {
     "copy": copy,
     "denoise": denoise,
     "inpaint": inpaint,

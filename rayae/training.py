@@ -29,6 +29,7 @@ from rayae.losses import Weights, head_loss, reconstruction_loss
 from rayae.networks import weights
 from rayae.pixels import as_images
 from rayae.samples import Sample, samples_of
+from rayae.scores import Region, average
 from rayae.shares import images_of_each
 from rayae.tasks import Posed, posed, with_neighbours
 from rayae.trial import try_out
@@ -223,8 +224,7 @@ def _step(
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.zero_grad(set_to_none=True)
-    images = augment(images, plan.augmentation, generator)
-    pose = posed(plan.task, images, generator, neighbours)
+    images, pose = _posed(training, augment(images, plan.augmentation, generator), neighbours, generator)
     total = torch.zeros((), device=images.device)
     parts = list(_parts(images, pose, plan.accumulation))
     for number, (some, part) in enumerate(parts):
@@ -235,6 +235,15 @@ def _step(
     nn.utils.clip_grad_norm_(training.detector.parameters(), plan.gradient_clip)
     optimizer.step()
     return total
+
+
+def _posed(
+    training: Training, images: Tensor, neighbours: Tensor | None, generator: torch.Generator
+) -> tuple[Tensor, Posed]:
+    """The images without what is outside the region, and the task of the plan posed with them."""
+    model = training.detector
+    images, beside = model.masked(images), None if neighbours is None else model.masked(neighbours)
+    return images, posed(training.plan.task, images, generator, beside, model.where_to_look)
 
 
 def _parts(images: Tensor, pose: Posed, count: int) -> Iterator[tuple[Tensor, Posed]]:
@@ -254,7 +263,7 @@ def _gradients_kept_back(learner: nn.Module, is_kept_back: bool) -> AbstractCont
 
 
 def _loss(training: Training, learner: nn.Module, images: Tensor, pose: Posed) -> tuple[Tensor, Tensor]:
-    """What is minimised, and the mean squared error beside it."""
+    """What is minimised, and the reconstructions that it is of."""
     plan = training.plan
     with torch.autocast(images.device.type, torch.bfloat16, enabled=training.precision == "bf16"):
         seen = learner(pose.seen)
@@ -265,23 +274,31 @@ def _loss(training: Training, learner: nn.Module, images: Tensor, pose: Posed) -
     if seen.logits is not None and pose.places is not None:
         places = pose.places if region is None else pose.places.masked_fill(region.outside, 0)
         loss = loss + plan.head_weight * head_loss(seen.logits, places)
-    return loss, (seen.pictures.detach() - images).square().mean()
+    return loss, seen.pictures
+
+
+def _error(images: Tensor, reconstructions: Tensor, region: Region | None) -> Tensor:
+    """The mean squared error over pictures and pixels, as these weigh in the region."""
+    if region is not None:
+        images, reconstructions = region.filled(images, reconstructions)
+    return average((reconstructions - images).square(), region).mean()
 
 
 @torch.inference_mode()
 def _look(training: Training, pictures: Pictures) -> tuple[float, float]:
-    """Mean loss and error over the pictures of all workers, each with any number of them.
+    """Mean loss and mean squared error over the pictures of all workers, each with any number of them.
 
     As many workers pose them alike each time.
     """
     training.detector.eval()
-    device, batch = training.device, training.batch
+    device, batch, region = training.device, training.batch, training.detector.region
     generator = seeded(training.plan.seed, 0)
     sums = torch.zeros(3, device=device)
     batches = (as_images(torch.from_numpy(pixels).to(device)) for pixels in in_batches(pictures, batch))
-    for images, neighbours in with_neighbours(batches):
-        pose = posed(training.plan.task, images, generator, neighbours)
-        loss, error = _loss(training, training.detector, images, pose)
+    for some, neighbours in with_neighbours(batches):
+        images, pose = _posed(training, some, neighbours, generator)
+        loss, made = _loss(training, training.detector, images, pose)
+        error = _error(images, made, region)
         sums += torch.stack([loss * len(images), error * len(images), torch.full_like(loss, len(images))])
     loss_sum, error_sum, count = collective.reduced(sums)
     return loss_sum / count, error_sum / count

@@ -3,7 +3,6 @@
 All of it comes from the pictures trained on and from held-out normal ones, never from real defects.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -25,7 +24,7 @@ from rayae.scores.places import PlaceSums, grid_of, gridded
 from rayae.scores.textures import texture_maps
 from rayae.statistics import area_under
 from rayae.tasks import with_neighbours
-from rayae.verdicts import variety_of
+from rayae.variety import VarietySums
 
 TO_COMBINE = (
     "place_mean",
@@ -40,8 +39,6 @@ MOST_LATENTS = 20_000
 """Training pictures, of all workers together, whose latents and features have statistics."""
 MOST_FOR_COMPONENTS = 2_000
 """Training pictures, of all workers together, that principal components are those of."""
-MOST_RECONSTRUCTED = 2**25
-"""Values, pixels times channels, of the pictures whose variety is measured: 2,048 of 128 x 128 in grey."""
 ROUNDS = 3
 """Times that each held-out picture is damaged, in another way each time."""
 Scores = dict[str, NDArray[np.float32]]
@@ -92,7 +89,8 @@ def try_out(
     detector.components = look.components(train)
     detector.textures = look.textures(train)
     detector.nearest = look.nearest(train)
-    normal = look.scores(validation)
+    variety = look.no_variety(validation)
+    normal = look.scores(validation, variety=variety)
     detector.standard = standard_of(normal)
     if detector.standard is not None:
         normal |= {COMBINED: detector.standard.combined(_tensors(normal)).numpy()}
@@ -103,9 +101,8 @@ def try_out(
         name: round(float(area_under(np.concatenate([values, *(one[name] for one in damaged)]), is_damaged)), 4)
         for name, values in normal.items()
     }
-    most = max(1, MOST_RECONSTRUCTED // math.prod(validation.shape[1:]) // collective.count()) if len(validation) else 0
-    variety = variety_of(*look.reconstructions(validation[:most]))
-    return Trial(areas, count, variety.kept, variety.explained)
+    found = variety.found()
+    return Trial(areas, count, found.kept, found.explained)
 
 
 def standard_of(normal: Scores) -> Standard | None:
@@ -147,7 +144,7 @@ class Looking:
         blank = Components(channels, height, width, 0)
         parts = []
         for pixels in in_batches(share, self.batch):
-            parts.append(blank.reduced(self.detector.masked(self._device_pixels(pixels))))
+            parts.append(blank.reduced(self._masked(pixels)))
         found = blank.fitted(collective.gathered(torch.cat(parts)))
         return found if len(found.basis) else None
 
@@ -158,7 +155,7 @@ class Looking:
         _, height, width, channels = pictures.shape
         parts = []
         for pixels in in_batches(share, self.batch):
-            maps = texture_maps(self.detector.masked(self._device_pixels(pixels)))
+            maps = texture_maps(self._masked(pixels))
             parts.append(gridded(maps, *grid_of(height, width)))
         try:
             found = Textures.fit([torch.cat(parts)], channels, height, width)
@@ -171,37 +168,45 @@ class Looking:
         """Of some of these pictures of each worker."""
         share = pictures[: -(-MOST_IMAGES // collective.count())]
         blank = Nearest.blank(pictures.shape[3], self._device)
-        codes = [
-            blank.coded(self.detector.masked(self._device_pixels(pixels))) for pixels in in_batches(share, self.batch)
-        ]
+        codes = [blank.coded(self._masked(pixels)) for pixels in in_batches(share, self.batch)]
         return blank.fitted(collective.gathered(torch.cat(codes)))
 
     @torch.inference_mode()
-    def scores(self, pictures: Pictures, damaged: bool = False) -> Scores:
-        """All scores that the detector can measure, of the pictures as they are or with synthetic defects."""
+    def scores(self, pictures: Pictures, damaged: bool = False, variety: VarietySums | None = None) -> Scores:
+        """All scores that the detector can measure, of the pictures as they are or with synthetic defects.
+
+        What the network makes of the pictures is added to the sums of a `variety`, if given.
+        """
         names = self.detector.score_names()
-        found = [self.detector.measure(images, seen, names) for images, seen in self._seen(pictures, damaged)]
+        found = []
+        for images, seen in self._seen(pictures, damaged):
+            found.append(self.detector.measure(images, seen, names))
+            if variety is not None:
+                variety.add(images, seen.pictures)
         none = self._device_pixels(pixels_of(pictures[:0])).flatten()  # of a worker that holds no picture
         return {name: _measured(name, _of_all_workers([none, *(one[name] for one in found)])) for name in names}
 
-    @torch.inference_mode()
-    def reconstructions(self, pictures: Pictures) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """The pictures, `[N, C, H, W]` in [0, 1], and what is made of them."""
-        none = self._device_pixels(pixels_of(pictures[:0]))
-        images, made = [none], [none]
-        for some, seen in self._seen(pictures, damaged=False):
-            images.append(some)
-            made.append(seen.pictures)
-        return _of_all_workers(images), _of_all_workers(made)
+    def no_variety(self, pictures: Pictures) -> VarietySums:
+        """Sums for the variety of pictures of this size, with none of them yet."""
+        _, height, width, channels = pictures.shape
+        return VarietySums(channels, height, width, self._device, self.detector.region)
 
     @torch.inference_mode()
     def _seen(self, pictures: Pictures, damaged: bool) -> Iterator[tuple[Tensor, Seen]]:
-        batches = (self._device_pixels(pixels) for pixels in in_batches(pictures, self.batch))
+        """The pictures without what is outside the region, and what the detector makes of them."""
+        batches = (self._masked(pixels) for pixels in in_batches(pictures, self.batch))
         for clean, neighbours in with_neighbours(batches):
-            images = damage(clean, self.generator, share=1.0, neighbours=neighbours).pictures if damaged else clean
+            images = self._damaged(clean, neighbours) if damaged else clean
             with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
                 seen = self.detector.look(images)
             yield images, seen
+
+    def _damaged(self, images: Tensor, neighbours: Tensor | None) -> Tensor:
+        where = self.detector.where_to_look
+        return damage(images, self.generator, share=1.0, neighbours=neighbours, where=where).pictures
+
+    def _masked(self, pictures: NDArray[np.uint8]) -> Tensor:
+        return self.detector.masked(self._device_pixels(pictures))
 
     def _device_pixels(self, pictures: NDArray[np.uint8]) -> Tensor:
         return as_images(torch.from_numpy(pictures).to(self._device))

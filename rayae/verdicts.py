@@ -2,10 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from rayae.gates import GENERALISES, MEMORISED
 from rayae.statistics import percent
@@ -37,7 +33,10 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Variety:
-    """How much of the variance of pictures over a side their reconstructions have; None when the pictures are alike."""
+    """How much of the variance of pictures over a side their reconstructions have; None when the pictures are alike.
+
+    In a region both are of what is inside (see `variety`).
+    """
 
     kept: float | None
     """Variance of the reconstructions over that of the pictures: 0 when all reconstructions are one."""
@@ -186,20 +185,6 @@ def leaking(twins: Twins) -> Verdict | None:
         f"images that were trained on ({shown}{more}). If they show one object twice, its figures are too good: give "
         "all pictures of an object the same `group`. If objects look so alike, new ones will, too.",
     )
-
-
-def variety_of(pictures: NDArray[Any], reconstructions: NDArray[Any]) -> Variety:
-    """How much of the variance over pictures, [N, H, W, C] in one unit, their reconstructions have, in float64.
-
-    The variance of each pixel over the pictures, summed over the pixels; for a linear autoencoder at its optimum, the
-    principal components, kept and explained are the same share.
-    """
-    given, made = (values.reshape(len(values), -1).astype(np.float64) for values in (pictures, reconstructions))
-    variance = given.var(axis=0).sum()
-    if variance == 0:
-        return Variety(None, None)
-    error = np.square(given - made).mean(axis=0).sum()
-    return Variety(float(made.var(axis=0).sum() / variance), float(1 - error / variance))
 
 
 def _fine(figures: Figures) -> Verdict:

@@ -54,8 +54,7 @@ class Window(NamedTuple):
 
 def paste(batch: Tensor, which: Tensor, masks: Tensor, dice: Dice) -> Tensor:
     """Another picture of the batch, moved, mirrored and brighter or darker (Li et al., "CutPaste", 2021)."""
-    height, width = batch.shape[2:]
-    return _filled(batch.index_select(0, which), _elsewhere(batch, which, height, width, dice), masks)
+    return _filled(batch.index_select(0, which), _elsewhere(batch, which, masks, dice), masks)
 
 
 def blend(batch: Tensor, which: Tensor, masks: Tensor, dice: Dice) -> Tensor:
@@ -67,10 +66,10 @@ def blend(batch: Tensor, which: Tensor, masks: Tensor, dice: Dice) -> Tensor:
     """
     window = _around(masks)
     own = window.of(batch, which)
-    other = _elsewhere(batch, which, own.shape[2], own.shape[3], dice)
     thick = functional.max_pool2d(masks[:, None], 3, 1, 1)  # a line of one pixel has no gradient across
-    inside = window.of(thick, torch.arange(len(masks), device=masks.device)) > 0.5
-    correction = functional.pad(poisson.solution(_gradients_gained(other - own, inside)), (1, 1, 1, 1))
+    thick = window.of(thick, torch.arange(len(masks), device=masks.device))
+    other = _elsewhere(batch, which, thick[:, 0], dice)
+    correction = functional.pad(poisson.solution(_gradients_gained(other - own, thick > 0.5)), (1, 1, 1, 1))
     return window.alone(correction, *batch.shape[2:])
 
 
@@ -127,13 +126,19 @@ def _filled(pictures: Tensor, contents: Tensor, masks: Tensor) -> Tensor:
     return (contents.clamp(0, 1) - pictures) * masks[:, None]
 
 
-def _elsewhere(batch: Tensor, which: Tensor, height: int, width: int, dice: Dice) -> Tensor:
-    """Patches `[n, C, height, width]` from anywhere in other pictures; from the same ones when a batch has but one."""
-    count = len(which)
+def _elsewhere(batch: Tensor, which: Tensor, masks: Tensor, dice: Dice) -> Tensor:
+    """Patches `[n, C, height, width]` of the size of the masks, from other pictures; the same if a batch has but one.
+
+    They come from anywhere. Where pixels have weights, a place drawn by these comes under the centre of the mask.
+    """
+    count, whole = len(which), batch.shape[2:]
     others = (which + 1 + dice.below(max(1, len(batch) - 1), count)) % len(batch)
-    rows, columns = (
-        _anywhere(count, size, whole, dice) for size, whole in zip((height, width), batch.shape[2:], strict=True)
-    )
+    sizes = list(zip(masks.shape[1:], whole, strict=True))
+    if dice.where is None:
+        rows, columns = (_anywhere(count, size, extent, dice) for size, extent in sizes)
+    else:
+        ends = zip(_centres(masks), dice.place(*whole, count), sizes, strict=True)
+        rows, columns = (_through(centre, place, *size, dice) for centre, place, size in ends)
     gain = dice.uniform(count, 1, 1, 1, low=GAIN[0], high=GAIN[1])
     offset = dice.uniform(count, 1, 1, 1, low=OFFSET[0], high=OFFSET[1])
     return (Window(rows, columns).of(batch, others) * gain + offset).clamp(0, 1)
@@ -145,13 +150,26 @@ def _anywhere(count: int, size: int, whole: int, dice: Dice) -> Tensor:
     return (steps + dice.below(whole, count, 1)) % whole
 
 
+def _through(centres: Tensor, places: Tensor, size: int, whole: int, dice: Dice) -> Tensor:
+    """`size` indices in a row `[count, size]`, likewise, of which those at the `centres` `[count]` are `places`."""
+    steps = torch.arange(size, device=dice.device) - centres.long()[:, None]
+    return (steps * dice.sign(len(places), 1) + places.long()[:, None]) % whole
+
+
+def _centres(masks: Tensor) -> list[Tensor]:
+    """The row and the column of the centre of gravity of each mask, `[n]` each."""
+    total = masks.sum((1, 2)).clamp(min=1e-6)
+    return [
+        weights @ torch.arange(size, device=masks.device, dtype=masks.dtype) / total
+        for size, weights in zip(masks.shape[1:], (masks.sum(2), masks.sum(1)), strict=True)
+    ]
+
+
 def _around(masks: Tensor) -> Window:
     """The window around the centre of gravity of each mask, inside the picture."""
-    total = masks.sum((1, 2)).clamp(min=1e-6)
     sides = []
-    for size, weights in zip(masks.shape[1:], (masks.sum(2), masks.sum(1)), strict=True):
+    for size, centre in zip(masks.shape[1:], _centres(masks), strict=True):
         extent = max(3, round(size * WINDOW))
-        centre = weights @ torch.arange(size, device=masks.device, dtype=masks.dtype) / total
         first = (centre - extent / 2).round().clamp(0, size - extent).long()
         sides.append(first[:, None] + torch.arange(extent, device=masks.device))
     return Window(*sides)

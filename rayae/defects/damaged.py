@@ -56,27 +56,29 @@ def damage(
     share: float = 0.7,
     most: int = 3,
     neighbours: Tensor | None = None,
+    where: Tensor | None = None,
 ) -> Damaged:
     """Put up to `most` defects into a `share` of the pictures `[B, C, H, W]`, float32 in [0, 1] on any device.
 
     The rest of the pictures stays as it is, bit by bit. What is pasted comes from the others of the batch and from its
-    `neighbours`, of the same shape. With a generator on the CPU nothing waits for a GPU. Raises ConfigError for shapes
-    and contents that are not known, and for sides below 32 pixels.
+    `neighbours`, of the same shape. Where pixels have weights, `where` `[H, W]`, the middle of each defect and of what
+    is pasted is at a place drawn by these. With a generator on the CPU nothing waits for a GPU. Raises ConfigError for
+    shapes and contents that are not known, and for sides below 32 pixels.
     """
     _refuse(pictures, shapes, contents)
-    dice = Dice(generator, pictures.device)
+    dice = Dice(generator, pictures.device, where)
     height, width = pictures.shape[2:]
     plan = _plan(len(pictures), len(shapes), len(contents), share, most, generator)
     masks = pictures.new_empty(len(plan.which), height, width)
     for number, name in enumerate(shapes):
         rows = (plan.shape == number).nonzero()[:, 0]
         if len(rows):
-            masks.index_copy_(0, rows.to(pictures.device), SHAPES[name](len(rows), height, width, dice))
+            masks.index_copy_(0, dice.sent(rows), SHAPES[name](len(rows), height, width, dice))
     changes = pictures.new_empty(len(plan.which), *pictures.shape[1:])
-    which = plan.which.to(pictures.device)
+    which = dice.sent(plan.which)
     sources = pictures if neighbours is None else torch.cat([pictures, neighbours])
     for number, name in enumerate(contents):
-        rows = (plan.content == number).nonzero()[:, 0].to(pictures.device)
+        rows = dice.sent((plan.content == number).nonzero()[:, 0])
         if len(rows):
             changes.index_copy_(0, rows, CONTENTS[name](sources, which[rows], masks.index_select(0, rows), dice))
     changes *= dice.uniform(len(changes), 1, 1, 1, low=OPACITY[0], high=OPACITY[1])

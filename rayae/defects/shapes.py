@@ -37,14 +37,15 @@ class Slanted(NamedTuple):
 
 
 def slanted(count: int, height: int, width: int, dice: Dice) -> Slanted:
-    """Axes of any slant around a centre in the picture; area log-uniform, aspect 1 to 12 and log-uniform."""
+    """Axes of any slant around a place in the picture; area log-uniform, aspect 1 to 12 and log-uniform."""
     angle = dice.uniform(count, 1, 1, high=math.pi)
     right_angle = math.pi / 2
     angle = torch.where(dice.chance(UPRIGHT, count, 1, 1), (angle / right_angle).round() * right_angle, angle)
     half = dice.log_uniform(count, 1, 1, low=AREA[0], high=AREA[1]).sqrt() * min(height, width) / 2
     stretch = dice.log_uniform(count, 1, 1, low=1.0, high=MOST_ASPECT).sqrt()
-    down = torch.arange(height, device=dice.device)[:, None] + 0.5 - dice.uniform(count, 1, 1, high=height)
-    right = torch.arange(width, device=dice.device) + 0.5 - dice.uniform(count, 1, 1, high=width)
+    centre_y, centre_x = dice.place(height, width, count, 1, 1)
+    down = torch.arange(height, device=dice.device)[:, None] + 0.5 - centre_y
+    right = torch.arange(width, device=dice.device) + 0.5 - centre_x
     along = down * angle.sin() + right * angle.cos()
     across = down * angle.cos() - right * angle.sin()
     return Slanted(along, across, half * stretch, (half / stretch).clamp(min=LEAST_HALF_WIDTH_PIXELS))

@@ -77,12 +77,12 @@ def _walk(heading: Tensor, length: Tensor, points: int, manner: Manner, dice: Di
 
 
 def _trunk(length: Tensor, points: int, size: tuple[int, int], manner: Manner, dice: Dice) -> Walk:
-    """One walk a stroke, its middle anywhere in the picture."""
+    """One walk a stroke, its middle at a place in the picture."""
     count, middle = len(length), points // 2
     walk = _walk(dice.uniform(count, 1, 1, high=2 * math.pi), length, points, manner, dice)
     y, x = (
-        place - place[:, :, middle : middle + 1] + dice.uniform(count, 1, 1, high=extent)
-        for place, extent in zip((walk.y, walk.x), size, strict=True)
+        places - places[:, :, middle : middle + 1] + place
+        for places, place in zip((walk.y, walk.x), dice.place(*size, count, 1, 1), strict=True)
     )
     return walk._replace(y=y, x=x)
 

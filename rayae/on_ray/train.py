@@ -71,16 +71,20 @@ def train_on_ray(
         _work,
         train_loop_config=work,
         scaling_config=_scaling(workers),
-        run_config=RunConfig(
-            name=name,
-            **_storage(folder),
-            failure_config=FailureConfig(max_failures=max_failures, max_preemption_failures=WITHOUT_END),
-            checkpoint_config=CheckpointConfig(num_to_keep=CHECKPOINTS_KEPT),
-        ),
+        run_config=_run(folder, name, max_failures),
         datasets={} if isinstance(images, OnStorage) else {"images": images},
         dataset_config=DataConfig(datasets_to_split=[]),
     )
     return _reached(trainer, folder, max_failures)
+
+
+def _run(folder: str, name: str, max_failures: int) -> RunConfig:
+    return RunConfig(
+        name=name,
+        **_storage(folder),
+        failure_config=FailureConfig(max_failures=max_failures, max_preemption_failures=WITHOUT_END),
+        checkpoint_config=CheckpointConfig(num_to_keep=CHECKPOINTS_KEPT),
+    )
 
 
 def _scaling(workers: Workers) -> ScalingConfig:

@@ -1,6 +1,16 @@
 """Home of what is measured per image: errors between a picture and its reconstruction, and the picture itself.
 
-All in float32, of pixels in [0, 1].
+All in float32, of pixels in [0, 1]; of the scores, higher is worse.
+
+`mse` and `mae` are means over pixels and channels. `mse_worst1` is the mean of the worst 1 % of the squared error after
+smoothing. `ssim_error` is 1 - mean SSIM, between 0 and 2, and `ssim_worst1` the mean of the worst 1 % of its map after
+smoothing. `gradient_mean` is 1 - mean gradient magnitude similarity, in [0, 1], and `gradient_max` the highest of its
+map after smoothing. `head_max`, `head_worst1` and `head_mean` are of the logits of the head (see `head_scores`).
+`latent_distance` is that of the latent from the training latents, in standard deviations. `place_mean` and
+`place_worst1` are those of the features at each of the places (see `place_scores`). `component_mse`, `component_worst1`
+and `component_gradient` are `mse`, `mse_worst1` and `gradient_mean` of the image against what the principal components
+can say of it. `texture_worst1` is that of the distances of textures. `nearest_distance` is that to the nearest training
+picture (see `Nearest`). `combined` is the mean of the scores of a standard, standardised.
 """
 
 from collections.abc import Callable, Sequence
@@ -79,22 +89,12 @@ def measure(
     region: Region | None = None,
     names: Sequence[str] = SCORE_NAMES,
 ) -> dict[str, Tensor]:
-    """The scores `names` of `[B, C, H, W]` float32 pictures in [0, 1]: a float32 `[B]` each, higher is worse.
+    """The scores `names` of `[B, C, H, W]` float32 pictures in [0, 1]: a float32 `[B]` each.
 
-    `mse` and `mae` are means over pixels and channels. `mse_worst1` is the mean of the worst 1 % of the squared error
-    after smoothing. `ssim_error` is 1 - mean SSIM, between 0 and 2, and `ssim_worst1` the mean of the worst 1 % of its
-    map after smoothing. `gradient_mean` is 1 - mean gradient magnitude similarity, in [0, 1], and `gradient_max` the
-    highest of its map after smoothing. `head_max`, `head_worst1` and `head_mean` are of the logits `head`
-    `[B, 1, h, w]` (see `head_scores`). `latent_distance` is that of `latent` `[B, D]` from the training latents, in
-    standard deviations. `place_mean` and `place_worst1` are those of `features` at each of the `places` (see
-    `place_scores`). `component_mse`, `component_worst1` and `component_gradient` are `mse`, `mse_worst1` and
-    `gradient_mean` of the image against what the principal components can say of it. `texture_worst1` is that of the
-    distances of `textures`. `nearest_distance` is that to the nearest training picture (see `Nearest`). `combined` is
-    the mean of the scores of the `standard`, standardised.
-
-    What would need a head, a latent with its Gaussian, features with their places, components, textures, codes of
-    training pictures, or a standard that is not given is left out. In a region means are weighted, and the worst are
-    of what is inside; what is outside changes no score. ConfigError when a name is no score's.
+    `head` are logits `[B, 1, h, w]`, `latent` is `[B, D]`, and `features` are maps `[B, C_k, h_k, w_k]`. What would
+    need a head, a latent with its Gaussian, features with their places, components, textures, codes of training
+    pictures, or a standard that is not given is left out. In a region means are weighted, and the worst are of what is
+    inside; what is outside changes no score. ConfigError when a name is no score's.
     """
     refuse_unknown(names)
     wanted = {*names} | ({*standard.names} if standard is not None and COMBINED in names else set())
@@ -102,12 +102,7 @@ def measure(
     with torch.autocast(images.device.type, enabled=False):
         if wanted & {*PICTURE_SCORES}:
             scores |= _of_pictures(images, reconstructions, region, wanted)
-        if head is not None and wanted & {*HEAD_SCORES}:
-            scores |= head_scores(head, region)
-        if latent is not None and gaussian is not None and wanted & {*LATENT_SCORES}:
-            scores["latent_distance"] = gaussian(latent)
-        if places is not None and features and wanted & {*PLACE_SCORES}:
-            scores |= place_scores(places(features), region)
+        scores |= _of_network(head, latent, gaussian, features, places, region, wanted)
         scores |= _without_network(images, components, textures, nearest, region, wanted)
         if standard is not None and COMBINED in names and {*standard.names} <= {*scores}:
             scores[COMBINED] = standard.combined(scores)
@@ -137,6 +132,26 @@ def _of_pictures(images: Tensor, reconstructions: Tensor, region: Region | None,
         scores |= _measured(_of_structure(structure_errors(images, reconstructions), inner), wanted)
     if wanted & {"gradient_mean", "gradient_max"}:
         scores |= _measured(_of_gradients(gradient_errors(images, reconstructions), region), wanted)
+    return scores
+
+
+def _of_network(
+    head: Tensor | None,
+    latent: Tensor | None,
+    gaussian: Gaussian | None,
+    features: Sequence[Tensor],
+    places: Places | None,
+    region: Region | None,
+    wanted: set[str],
+) -> dict[str, Tensor]:
+    """What network and head say beside reconstructions."""
+    scores: dict[str, Tensor] = {}
+    if head is not None and wanted & {*HEAD_SCORES}:
+        scores |= head_scores(head, region)
+    if latent is not None and gaussian is not None and wanted & {*LATENT_SCORES}:
+        scores["latent_distance"] = gaussian(latent)
+    if places is not None and features and wanted & {*PLACE_SCORES}:
+        scores |= place_scores(places(features), region)
     return scores
 
 

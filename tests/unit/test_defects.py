@@ -159,6 +159,44 @@ def test_a_picture_that_is_too_small_is_refused():
         damage(torch.rand(2, 1, 31, 64), dice())
 
 
+WHERE = torch.zeros(64, 64)
+WHERE[40:60, 6:26] = 1.0  # a tenth
+
+
+@pytest.mark.parametrize("content", CONTENTS)
+def test_where_pixels_have_weights_defects_are_seen_as_often_as_anywhere_in_whole_pictures(content):
+    pictures = GREY.repeat(12, 1, 1, 1)
+    whole = damage(pictures, dice(), contents=[content], share=1.0).places
+    within = damage(pictures, dice(), contents=[content], share=1.0, where=WHERE).places * WHERE
+    assert within.amax((1, 2, 3)).mean() > 0.8 * whole.amax((1, 2, 3)).mean()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_shape_has_its_middle_where_pixels_have_weights(shape):
+    places = damage(GREY.repeat(4, 1, 1, 1), dice(), [shape], ["level"], share=1.0, most=1, where=WHERE).places[:, 0]
+    seen = places[places.sum((1, 2)) > 0]
+    middles = (seen.sum(2) @ torch.arange(64.0), seen.sum(1) @ torch.arange(64.0))
+    row, column = ((middle / seen.sum((1, 2))).mean() for middle in middles)
+    assert (float(row), float(column)) == pytest.approx((49.5, 15.5), abs=3)
+
+
+@pytest.mark.parametrize("content", ["paste", "blend"])
+def test_where_pixels_have_weights_what_is_pasted_comes_from_there(content):
+    """Into a black picture, out of others that are black, too, but for a chequered square around the weights."""
+    rows, columns = torch.arange(64)[:, None], torch.arange(64)
+    is_chequered = (WHERE > 0) & ((rows // 3 + columns // 3) % 2 == 0)
+    others, black = is_chequered.float().expand(16, 1, 64, 64), torch.zeros(1, 1, 64, 64)
+    inside, anywhere = (
+        sum(
+            bool(damage(black, dice(seed), ["ellipse"], [content], 1.0, 1, others, where).pictures.max() > 0.12)
+            for seed in range(100)
+        )
+        for where in (WHERE, None)
+    )
+    assert inside > 90
+    assert anywhere < 50
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_contact_sheet_shows_each_shape_with_each_content_beside_its_places(channels):
     sheet, again = (contact_sheet(textures(2, channels, 40, 48), seed=0) for _ in range(2))

@@ -151,6 +151,7 @@ def test_the_weight_of_a_pixel_of_the_region_is_its_value_over_255():
     model = whole_detector()
     assert torch.equal(model.region.weights, Region.of(torch.from_numpy(CORNER) / 255).weights)
     assert model.region.weights[15, 0] == pytest.approx(0.2)
+    assert torch.equal(model.where_to_look, model.region.weights)
 
 
 class Sharpened(nn.Module):

@@ -10,8 +10,8 @@ from rayae.dice import Dice
 COUNT = 20_000
 
 
-def dice(seed=0):
-    return Dice(torch.Generator().manual_seed(seed), torch.device("cpu"))
+def dice(seed=0, where=None):
+    return Dice(torch.Generator().manual_seed(seed), torch.device("cpu"), where)
 
 
 DRAWS = {
@@ -52,6 +52,42 @@ def test_a_chance_holds_with_its_probability_and_signs_are_even():
     signs = DRAWS["sign"](dice())
     assert set(signs.tolist()) == {-1, 1}
     assert stats.binomtest(int((signs == 1).sum()), COUNT, 0.5).pvalue > 1e-3
+
+
+def pixels_of(places):
+    """The rows and the columns of the pixels that points are in."""
+    return tuple(place.floor().long().flatten().numpy() for place in places)
+
+
+def test_places_are_anywhere_in_the_picture():
+    y, x = dice().place(20, 50, COUNT, 1)
+    assert y.shape == x.shape == (COUNT, 1)
+    assert stats.kstest(y.flatten().double().numpy(), stats.uniform(0, 20).cdf).pvalue > 1e-3
+    assert stats.kstest(x.flatten().double().numpy(), stats.uniform(0, 50).cdf).pvalue > 1e-3
+
+
+def test_places_fall_on_pixels_as_often_as_these_weigh_and_anywhere_in_them():
+    weights = torch.zeros(6, 9)
+    weights[2:4, 3:8] = torch.rand(2, 5, generator=torch.Generator().manual_seed(1))
+    weights[5, 0] = 1.0
+    places = dice(where=weights).place(6, 9, COUNT, 1)
+    found = np.zeros((6, 9))
+    np.add.at(found, pixels_of(places), 1)
+    inside = weights.numpy() > 0
+    assert found[~inside].sum() == 0
+    wanted = weights.double().numpy()[inside] / weights.double().sum().item() * COUNT
+    assert stats.chisquare(found[inside], wanted).pvalue > 1e-3
+    for place in places:
+        assert place.dtype == torch.float32
+        assert stats.kstest((place - place.floor()).flatten().double().numpy(), "uniform").pvalue > 1e-3
+
+
+def test_a_single_pixel_with_a_weight_is_where_all_places_are():
+    weights = torch.zeros(6, 9)
+    weights[4, 7] = 0.1
+    rows, columns = pixels_of(dice(where=weights).place(6, 9, 100))
+    assert (rows == 4).all()
+    assert (columns == 7).all()
 
 
 @pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)

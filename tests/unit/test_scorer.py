@@ -295,6 +295,13 @@ def test_what_needs_no_model_is_that_of_the_pixels_and_not_of_the_reconstruction
     np.testing.assert_array_equal(found["pixel_p01"], np.float32(first_percentile) / np.float32(255))
 
 
+def test_what_needs_no_model_is_of_the_whole_picture_whatever_the_region(tmp_path):
+    pixels = pictures(3)
+    found, _ = Scorer.open(whole_bundle(tmp_path)).score(pixels)
+    np.testing.assert_allclose(found["pixel_mean"], pixels.mean((1, 2, 3)) / 255, rtol=1e-6)
+    assert (np.abs(found["pixel_mean"] - pixels[:, IS_INSIDE].mean((1, 2)) / 255) > 1e-3).all()
+
+
 def test_bf16_is_near_float32(tmp_path):
     exact, _ = Scorer.open(small_bundle(tmp_path / "a")).score(pictures(4))
     rough, _ = Scorer.open(small_bundle(tmp_path / "b", precision="bf16")).score(pictures(4))

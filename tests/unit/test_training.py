@@ -333,6 +333,19 @@ def test_in_a_region_the_loss_is_that_of_the_region():
     wanted = reconstruction_loss(images, made, PLAN.loss, region=Region.of(weights)).item()
     assert progress.best_loss == pytest.approx(wanted, abs=1e-6)
     assert wanted != pytest.approx(reconstruction_loss(images, made, PLAN.loss).item(), rel=1e-3)
+    error = ((images - made).square() * weights).mean((1, 2, 3)) / weights.mean()
+    assert progress.history[progress.best_epoch - 1].validation_error == pytest.approx(error.mean().item(), abs=1e-6)
+
+
+def test_a_network_that_learns_what_is_inside_a_region_has_not_collapsed_whatever_is_around_it():
+    region = np.zeros((32, 32), np.uint8)
+    region[8:24, 8:24] = 255
+    around = np.random.default_rng(0).integers(0, 256, (30, 32, 32, 1), dtype=np.uint8)
+    pixels = np.where(region[..., None] > 0, np.concatenate([TRAIN, HELD_OUT]), around)
+    asked = plan(detector=DETECTOR | {"region": True}, epochs=60, learning_rate=1e-2, loss=Weights(l2=1.0))
+    trial = train(asked, pixels[:24], pixels[24:], region=region).outcome.trial
+    assert trial["variance_explained"] > 0.9
+    assert trial["variance_kept"] > 0.8
 
 
 WORKER = """

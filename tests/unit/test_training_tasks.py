@@ -69,8 +69,8 @@ def test_the_loss_is_that_of_pictures_places_and_divergence_and_of_the_head_all_
     asked = replace(asked, detector=asked.detector | {"region": region is not None})
     progress = train(asked, region=region)
     model = detector.load(asked.network, progress.outcome.detector, progress.outcome.weights).eval()
-    images = as_images(torch.from_numpy(HELD_OUT))
-    pose = posed(task, images, seeded(asked.seed, 0))
+    images = model.masked(as_images(torch.from_numpy(HELD_OUT)))
+    pose = posed(task, images, seeded(asked.seed, 0), where=model.where_to_look)
     with torch.inference_mode():
         seen = model(pose.seen)
         wanted = reconstruction_loss(
@@ -80,6 +80,26 @@ def test_the_loss_is_that_of_pictures_places_and_divergence_and_of_the_head_all_
             inside = torch.ones(SIDE, SIDE) if region is None else torch.from_numpy(region) > 0
             wanted = wanted + 0.5 * head_loss(seen.logits, pose.places * inside)
     assert progress.best_loss == pytest.approx(wanted.item(), rel=1e-4)
+
+
+def surrounded(pixels, seed):
+    """The pictures with noise outside the region, of another level in each picture."""
+    random = np.random.default_rng(seed)
+    noise = random.integers(0, 256, pixels.shape) * random.random((len(pixels), 1, 1, 1))
+    return np.where(REGION[..., None] > 0, pixels, noise).astype(np.uint8)
+
+
+@pytest.mark.parametrize("batch_size", [8, 1])
+@pytest.mark.parametrize(("task", "kind"), [*((task, "unet") for task in TASKS), ("copy", "variational")])
+def test_what_is_outside_the_region_changes_nothing_of_a_training(task, kind, batch_size):
+    asked = plan(task, kind, epochs=1, batch_size=batch_size, augmentation=Augmentation(noise=0.02))
+    asked = replace(asked, detector=asked.detector | {"region": True})
+    first, other = (
+        fit(asked, surrounded(TRAIN, seed), surrounded(HELD_OUT, seed), device=torch.device("cpu"), region=REGION)
+        for seed in (1, 2)
+    )
+    assert losses(first) == losses(other)
+    assert first.outcome == other.outcome
 
 
 @pytest.mark.parametrize(
@@ -146,9 +166,9 @@ def test_the_weight_of_the_head_and_the_augmentation_have_a_part_in_the_loss():
 def test_a_worker_with_one_picture_a_step_has_another_to_paste_from(monkeypatch):
     given = []
 
-    def note_and_pose(task, pictures, generator, neighbours):
+    def note_and_pose(task, pictures, generator, neighbours, where):
         given.append((pictures, neighbours))
-        return posed(task, pictures, generator, neighbours)
+        return posed(task, pictures, generator, neighbours, where)
 
     monkeypatch.setattr(training, "posed", note_and_pose)
     train(plan("repair", "unet", epochs=1, batch_size=1))

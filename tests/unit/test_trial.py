@@ -168,6 +168,23 @@ def test_an_auroc_is_that_of_the_pictures_as_they_are_against_the_same_with_defe
     assert found.auroc["mse"] == pytest.approx(roc_auc_score(truth, np.concatenate(each)), abs=1e-3)
 
 
+def test_in_a_region_the_defects_are_inside_of_pictures_of_which_nothing_else_is_seen():
+    model = around(Given(lambda images: torch.full_like(images, 0.5)), DETECTOR | {"region": True})
+    region = torch.zeros(SIDE, SIDE, dtype=torch.uint8)
+    region[8:20, 12:28] = 255
+    model.look_at(region)
+    found = tried(model, seed=5)
+    generator = torch.Generator().manual_seed(5)
+    clean, weights = model.masked(as_images(torch.from_numpy(HELD_OUT))), region / 255
+    damaged = [
+        damage(some, generator, share=1.0, where=weights).pictures for _ in range(ROUNDS) for some in clean.split(8)
+    ]
+    inside = (slice(None), slice(None), slice(8, 20), slice(12, 28))
+    each = [(0.5 - some[inside]).double().square().mean((1, 2, 3)).numpy() for some in (clean, *damaged)]
+    truth = np.repeat([0, 1], [len(HELD_OUT), ROUNDS * len(HELD_OUT)])
+    assert found.auroc["mse"] == pytest.approx(roc_auc_score(truth, np.concatenate(each)), abs=1e-3)
+
+
 def test_a_network_that_repairs_finds_defects_and_one_that_copies_does_not():
     base = torch.from_numpy(HELD_OUT[:1].astype(np.float32)).permute(0, 3, 1, 2) / 255
     alike = np.repeat(HELD_OUT[:1], 16, axis=0)
@@ -184,6 +201,19 @@ def test_what_the_reconstructions_keep_of_the_variance_is_told():
     assert half.variance_kept == pytest.approx(0.25, rel=1e-4)
     error = np.square(given - (0.25 + given / 2)).mean(0).sum()
     assert half.variance_explained == pytest.approx(1 - error / given.var(0).sum(), rel=1e-4)
+
+
+def test_in_a_region_it_is_the_variance_inside_that_counts():
+    """Of a network that copies what is inside, and gives noise around it."""
+    region = torch.zeros(SIDE, SIDE, dtype=torch.uint8)
+    region[8:24, 8:24] = 255
+    noise = torch.rand(1, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    network = Given(lambda images: torch.where(region > 0, images, noise * 5))
+    model = around(network, DETECTOR | {"region": True})
+    model.look_at(region)
+    found = tried(model)
+    assert found.variance_kept == pytest.approx(1)
+    assert found.variance_explained == pytest.approx(1)
 
 
 def test_the_trial_does_not_depend_on_the_batch_but_for_its_defects():
