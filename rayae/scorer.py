@@ -79,17 +79,16 @@ class Scorer:
     def reconstruct(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """What the network makes of `[N, H, W, C]` uint8 pixels, likewise, and the error maps `[N, H, W]`.
 
-        Few go through the network at once, since few are asked for: pictures are to be looked at, so it does not matter
-        that other kernels make them than those that scored. Raises what torch raises, but for memory that smaller
-        micro-batches do without.
+        Batches are not filled up, since few pictures are asked for, to be looked at: it does not matter that other
+        kernels make them than those that score. Raises what torch raises, but for memory that smaller micro-batches do
+        without.
         """
         made, maps = np.empty_like(pixels), np.empty(pixels.shape[:3], dtype=np.float32)
         first = 0
         while first < len(pixels):
-            at_once = min(self.micro_batch, MICRO_BATCH["cpu"])
-            batch = slice(first, first + at_once)
+            batch = slice(first, first + self.micro_batch)
             try:
-                found = self._forward(pixels[batch], self._look_and_map, at_once)
+                found = self._forward(pixels[batch], self._look_and_map, 0)
             except RuntimeError as error:
                 if not is_out_of_memory(error) or self.micro_batch == 1:
                     raise
@@ -120,7 +119,7 @@ class Scorer:
 
 
 def _filled(pixels: NDArray[np.uint8], at_once: int) -> NDArray[np.uint8]:
-    """The batch filled up with black to the size that all batches have.
+    """The batch filled up with black to the size that all batches have, `at_once`.
 
     Libraries choose their kernels by the size: bf16 on a CPU gave the same picture scores that differed by 4e-6
     in batches of 1, 3 and 32. So a picture scores the same beside many others as when it is tried again alone.
