@@ -292,6 +292,11 @@ class Run:
         remedy = f"remove it and run `rayae score {self.uri}`"
         return read_record(storage.join(self.uri, SUCCESS), SUCCESS_SHAPE, remedy)
 
+    def refuse_unfinished(self) -> None:
+        """RunError when images have no row yet."""
+        if self.success() is None or self.chunks_left():
+            raise RunError(f"{self.uri} is not finished; `rayae score {self.uri}` scores the rest of it.")
+
     def evaluation(self) -> dict[str, Any] | None:
         """What `evaluate` wrote about the run, if it has; RunError when it is damaged."""
         remedy = f"`rayae evaluate {self.uri}` writes it anew"

@@ -23,7 +23,8 @@ class CalibrationSettings(RunnerSettings, RuleSettings):
 
     primary_score: str | None = None
     """The score that is compared with the threshold: one of those of the bundle, or `auto`, the one that ranks labelled
-    defects among the images best, when there are ten or more; default: as it is."""
+    defects among the images best, when there are ten or more, above a third of the normal images, which then set no
+    cut; default: as it is."""
 
 
 class CalibrateSettings(Labelled, CalibrationSettings):

@@ -53,7 +53,8 @@ class TrainSettings(Labelled, CalibrationSettings):
     """Share of the training images kept out for early stopping, by group."""
     primary_score: str = "auto"
     """The score that is compared with the threshold, one of those of the bundle. `auto`: the one that ranks the
-    labelled defects of the split `calibration` best, when there are ten or more, else the combined one."""
+    labelled defects of the split `calibration` best, when there are ten or more, above a third of its normal images,
+    which then set no cut; else the combined one."""
     region: str | Rectangle | None = None
     """What matters of a picture: a mask picture, white where to look, or a rectangle as fractions of width and height,
     `[left, top, right, bottom]`; default: all of it."""

@@ -181,8 +181,8 @@ def refuse_few(count: int, settings: RuleSettings) -> None:
         enough = f"alpha={math.ceil(1000 / (count + 1)) / 1000:g} or more, " if count else ""
         raise DataError(
             f"rule=conformal with alpha={settings.alpha:g} needs {needed} held-out normal images, "
-            f"and there are {count}: "
-            f"give more images, {enough}rule=fixed with a cut of your own, or rule=none for scores without flags."
+            f"and there are {count}: give more images, or of a training's more by calibration_fraction=, "
+            f"{enough}rule=fixed with a cut of your own, or rule=none for scores without flags."
         )
 
 

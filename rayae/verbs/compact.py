@@ -1,7 +1,6 @@
 """`rayae compact`: a finished run as few files, sorted by score, so that its highest scores are read quickly."""
 
 from rayae import compaction, storage
-from rayae.errors import RunError
 from rayae.filelist import RESULTS
 from rayae.lease import held
 from rayae.run import Run
@@ -25,8 +24,9 @@ def compact(settings: CompactSettings) -> None:
         if run.file_list() is not None:
             say(f"{run.uri} is compacted already; {compaction.clean(run):,} file(s) that were left over are removed")
             return
-        if run.success() is None or run.chunks_left():
-            raise RunError(f"{run.uri} is not finished; `rayae score {run.uri}` scores the rest of it.")
+        run.refuse_unfinished()
         listed = compaction.compact(run, settings.file_bytes, lease.check)
     folder = storage.join(run.uri, RESULTS)
+    if run.assignment.column is not None:
+        say(f"scores of two bundles have no common scale: sort by `{run.assignment.column}` first")
     say(f"compacted: {listed.rows:,} rows in {len(listed.files):,} file(s), highest scores first: {folder}")

@@ -10,7 +10,7 @@ from rayae import __version__, answers, decisions, storage
 from rayae.agreement import NO_DEFECT, NO_FLAGS, NO_NORMAL, Flags, Ranking, Rates, in_words, rank, rates
 from rayae.database import Answer, opened
 from rayae.disagreement import compose, furthest
-from rayae.errors import ConfigError, RayaeError, RunError
+from rayae.errors import ConfigError, RayaeError
 from rayae.exhibits import number, signed, span
 from rayae.labels import attach_labels
 from rayae.manifest import is_defect, is_normal
@@ -91,8 +91,7 @@ def finished(uri: str) -> Run:
             f"have no common rank: score the images of one `{column}` with its bundle into an `out=` of their own, and "
             "compare that run."
         )
-    if run.success() is None or run.chunks_left():
-        raise RunError(f"{run.uri} is not finished; `rayae score {run.uri}` scores the rest of it.")
+    run.refuse_unfinished()
     return run
 
 

@@ -12,7 +12,7 @@ from rayae.assignment import Assigned
 from rayae.bundle import Bundle
 from rayae.by_product import ByProduct
 from rayae.decisions import Decision
-from rayae.errors import DataError, RunError
+from rayae.errors import DataError
 from rayae.exhibits import tables
 from rayae.findings import Evaluation
 from rayae.manifest import is_normal
@@ -34,8 +34,7 @@ def evaluate(settings: EvaluateSettings) -> None:
     With `decision=` the flags are those of that decision, and labelled images that chose its cut are left out.
     """
     run = Run.open(settings.run)
-    if run.success() is None or run.chunks_left():
-        raise RunError(f"{run.uri} is not finished; `rayae score {run.uri}` scores the rest of it.")
+    run.refuse_unfinished()
     decision = None if settings.decision is None else decisions.named(run, settings.decision)
     rows = labelled(run, rows_of(run, settings.labels, decision))
     evaluate_one = partial(_evaluated, settings, decision)

@@ -12,7 +12,7 @@ from rayae.changes import CHANGES, count_changes, write_changes
 from rayae.cuts.basis import HIGHEST
 from rayae.cuts.curve import curve
 from rayae.decisions import Decision, Ruling
-from rayae.errors import ConfigError, RunError
+from rayae.errors import ConfigError
 from rayae.flags import Cuts, Thresholds
 from rayae.lease import held
 from rayae.page import render
@@ -96,8 +96,7 @@ def finished(uri: str) -> Run:
             f"rule can cut all of them: score the images of one `{column}` with its bundle into an `out=` of their own "
             "and flag that run, or calibrate the set by another rule and score again."
         )
-    if run.success() is None or run.chunks_left():
-        raise RunError(f"{run.uri} is not finished; `rayae score {run.uri}` scores the rest of it.")
+    run.refuse_unfinished()
     return run
 
 

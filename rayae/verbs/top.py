@@ -6,7 +6,7 @@ from rayae.database import float_columns, identifier, opened, unless_compacted
 from rayae.errors import ConfigError
 from rayae.run import Run
 from rayae.settings import TopSettings
-from rayae.terminal import show_table
+from rayae.terminal import show_table, warn
 from rayae.verbs.query import cell, tell_unfinished
 
 ABOUT = ("p_value", "is_anomaly", "label", "group")
@@ -19,6 +19,9 @@ def top(settings: TopSettings) -> None:
     """
     run = Run.open(settings.run)
     tell_unfinished(run)
+    value = run.assignment.column
+    if value is not None:
+        warn(f"each `{value}` was scored by a bundle of its own, and scores of two bundles have no common scale.")
     columns, rows = unless_compacted(run, partial(_highest, run, settings))
     show_table(f"the {len(rows):,} highest of `{settings.by}` in {run.uri}", columns, rows)
 
@@ -31,7 +34,8 @@ def _highest(run: Run, settings: TopSettings) -> tuple[list[str], list[list[str]
             raise ConfigError(
                 f"by={settings.by} is no score of {run.uri}; its columns of numbers are {', '.join(known)}."
             )
-        columns = list(dict.fromkeys(["uri", settings.by, "score", *ABOUT]))
+        column = run.assignment.column
+        columns = list(dict.fromkeys(["uri", *([] if column is None else [column]), settings.by, "score", *ABOUT]))
         by = identifier(settings.by)
         found = database.table(
             f"SELECT {', '.join(map(identifier, columns))} FROM results WHERE isfinite({by}) "

@@ -96,7 +96,8 @@ def _material(settings: TrainSettings, table: pa.Table) -> Material:
             has_split = images["split"].null_count < images.num_rows
             raise DataError(
                 f"no normal image is left for the side `{side}` of {images.num_rows:,} ({told}): "
-                f"give more images or smaller groups{', or change the column `split`' if has_split else ''}."
+                "give more images, smaller groups, other fractions"
+                f"{', or change the column `split`' if has_split else ''}."
             )
     if settings.rule != "none":
         refuse_few(counts["calibration"], settings)

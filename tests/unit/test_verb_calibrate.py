@@ -66,8 +66,9 @@ def test_too_few_images_are_refused_before_they_are_scored(
     images = write_pictures(tmp_path / "few", 18, seed=9)
     assert calibrate(mine, f"images={images}") == 1
     assert capsys.readouterr().err == (
-        "error: rule=conformal with alpha=0.05 needs 19 held-out normal images, and there are 18: give more images, "
-        "alpha=0.053 or more, rule=fixed with a cut of your own, or rule=none for scores without flags.\n"
+        "error: rule=conformal with alpha=0.05 needs 19 held-out normal images, and there are 18: give more images, or "
+        "of a training's more by calibration_fraction=, alpha=0.053 or more, rule=fixed with a cut of your "
+        "own, or rule=none for scores without flags.\n"
     )
 
 

@@ -216,6 +216,17 @@ def test_a_run_of_several_bundles_is_refused_with_what_to_do(
     )
 
 
+def test_top_of_several_bundles_names_the_product_and_warns(
+    bundles: BundleSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = finished(*run_of(tmp_path / "run", bundles, images(tmp_path / "images")))
+    assert main(["top", run.uri, "log=json"]) == 0
+    lines = [json.loads(line) for line in "".join(capsys.readouterr()).splitlines()]
+    (rows,) = [line["rows"] for line in lines if "rows" in line]
+    assert {row["product"] for row in rows} >= {"Bolt", "gear"}
+    assert any("scores of two bundles have no common scale" in line["message"] for line in lines)
+
+
 def test_the_whole_way_from_pictures_to_a_decision(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -46,17 +46,17 @@ def test_the_column_split_decides(tmp_path: Path) -> None:
 def test_labelled_defects_of_the_calibration_choose_the_score_and_are_not_evaluated(
     tmp_path: Path,
 ) -> None:
-    write_pictures(tmp_path / "images", 60, defects=20)
+    write_pictures(tmp_path / "images", 80, defects=20)
     lines = ["path,label,split"]
-    for number in range(60):
-        side = "train" if number < 30 else "calibration" if number < 50 else "test"
+    for number in range(80):
+        side = "train" if number < 30 else "calibration" if number < 70 else "test"
         lines.append(f"good/part{number:04}.png,good,{side}")
-    lines += [f"scratch/part{n:04}.png,scratch,{'calibration' if n < 72 else 'test'}" for n in range(60, 80)]
+    lines += [f"scratch/part{n:04}.png,scratch,{'calibration' if n < 92 else 'test'}" for n in range(80, 100)]
     labels = tmp_path / "labels.csv"
     labels.write_text("\n".join(lines) + "\n")
     assert train(tmp_path / "images", tmp_path / "bundle", f"labels={labels}") == 0
     opened = Bundle.open(str(tmp_path / "bundle"))
-    assert opened.choice.reason.startswith("which ranks 12 labelled defects above 20 normal images with an AUROC of")
+    assert opened.choice.reason.startswith("which ranks 12 labelled defects above 14 normal images with an AUROC of")
     assert opened.primary_score == opened.choice.score
     out = f"out={tmp_path / 'run'}"
     words = [f"images={tmp_path / 'images'}", f"labels={labels}", f"bundle={tmp_path / 'bundle'}", out]
