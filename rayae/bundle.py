@@ -33,7 +33,7 @@ from rayae.errors import BundleError, ConfigError, DataError, StorageError
 from rayae.preprocess import Preprocess
 from rayae.threshold import Threshold
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 BUNDLE = "bundle.json"
 WEIGHTS = "weights.safetensors"
 TRAINING = "training.json"

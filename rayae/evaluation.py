@@ -300,10 +300,8 @@ def gates_of(found: Evaluation, rows: Rows, how: Resampling, about: About) -> tu
         false_positive_rate=found.at_cut.false_positive_rate,
         promised=about.promised,
         has_cut=rows.flagged is not None,
-        leaks={
-            "share a group with images that the bundle was made with": population.from_used_groups,
-            "have the name and the size of images that the bundle was made with": about.copies,
-        },
+        leaks={"share a group with images that the bundle was made with": population.from_used_groups},
+        alike=about.copies,
         calibrated_on_defects=population.calibrated_on_defects,
         training=about.training,
     )

@@ -64,7 +64,9 @@ class Evidence:
     """The upper bound of the false-positive rate that the cut states; None where it states none."""
     has_cut: bool
     leaks: Mapping[str, int]
-    """Evaluated images that may have been seen in training, by how that is known."""
+    """Evaluated images that are too near to what was seen in training, by how that is known."""
+    alike: int
+    """Evaluated images with the name and the size of images that the bundle was made with: perhaps the same ones."""
     calibrated_on_defects: int
     training: Training
 
@@ -134,6 +136,9 @@ def leakage(e: Evidence) -> Gate:
         return Gate("leakage", False, count, 0, f"Of the labelled images {found}, and none may.")
     if e.training.leak is not None:
         return Gate("leakage", False, None, 0, e.training.leak)
+    if e.alike:
+        told = f"{e.alike:,} labelled images have the name and the size of images that the bundle was made with"
+        return _untold("leakage", 0, f"{told}; whether they are the same is not known.")
     return Gate("leakage", True, 0, 0, "No labelled image is known to have been seen in training.")
 
 

@@ -169,7 +169,7 @@ def test_a_cut_bundle_json_is_told(bundle, bytes_kept):
     assert refusal(bundle).startswith(f"{bundle.uri} cannot be opened: {uri} is not valid JSON (")
 
 
-@pytest.mark.parametrize("text", ["null", "[]", "[1]", "3", '"x"', "{}", "[" * 100_000, '{"schema_version": 3}'])
+@pytest.mark.parametrize("text", ["null", "[]", "[1]", "3", '"x"', "{}", "[" * 100_000, '{"schema_version": 4}'])
 def test_a_bundle_json_of_another_shape_is_told(bundle, text):
     storage.write_text(storage.join(bundle.uri, BUNDLE), text)
     assert refusal(bundle).startswith(f"{bundle.uri}: bundle.json is damaged (")

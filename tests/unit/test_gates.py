@@ -30,6 +30,7 @@ GOOD = Evidence(
     promised=0.08,
     has_cut=True,
     leaks={"share a group with images that the bundle was made with": 0},
+    alike=0,
     calibrated_on_defects=0,
     training=Training(),
 )
@@ -38,6 +39,12 @@ NO_LEAD = {"the best trivial statistic": Figure(0.3, 0.2, 0.4), "the nearest tra
 
 def answers(evidence):
     return {gate.name: gate.passed for gate in judge(evidence)}
+
+
+def test_images_with_the_name_and_size_of_others_are_neither_known_nor_cleared():
+    evidence = replace(GOOD, alike=3)
+    assert answers(evidence)["leakage"] is None
+    assert "whether they are the same is not known" in paragraph(judge(evidence))
 
 
 def test_what_has_nothing_against_it_is_ready():
