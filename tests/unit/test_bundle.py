@@ -243,7 +243,7 @@ def test_a_file_without_a_hash_is_refused(whole, name):
 def test_another_schema_version_is_refused(bundle, version):
     rewrite(bundle, schema_version=version)
     assert refusal(bundle) == (
-        f"{bundle.uri} has the schema version {version!r}, and this rayae reads 3; "
+        f"{bundle.uri} has the schema version {version!r}, and this rayae reads 4; "
         "open it with the version of rayae that wrote it, or train again."
     )
 
