@@ -1,15 +1,18 @@
 """Home of what two runs say of the same images: who flags what, and whose scores rank defects better.
 
-Sources: McNemar 1947, in the exact form (binomial on the images on which the two differ); Clopper and Pearson 1934.
+Sources: McNemar 1947, in the exact form (binomial on the images on which the two differ); Newcombe 1998, "Improved
+confidence intervals for the difference between binomial proportions based on paired data", method 10, on the score
+intervals of Wilson 1927.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scipy.special import bdtr
+from scipy.special import bdtr, ndtri
 
 from rayae.placements import Groups, Keys, area_figure, difference_figure, place
-from rayae.statistics import Bools, Figure, clopper_pearson, percent, rate
+from rayae.statistics import Bools, Figure, percent, rate
 from rayae.threshold import Scores
 
 NO_DEFECT = "There is no labelled defect to judge by."
@@ -39,16 +42,39 @@ class Flags:
         return min(1.0, 2 * float(bdtr(fewer, differing, 0.5)))
 
     def difference(self, confidence: float) -> Figure:
-        """The share that A flags less the share that B flags, with its interval given on how many images they differ.
+        """The share that A flags less the share that B flags, with Newcombe's interval. Needs an image."""
+        a, b = self.both + self.only_a, self.both + self.only_b
+        value, phi = (self.only_a - self.only_b) / self.images, self._phi()
+        (low_a, high_a), (low_b, high_b) = (wilson(hits, self.images, confidence) for hits in (a, b))
+        down_a, up_a, down_b, up_b = (
+            a / self.images - low_a,
+            high_a - a / self.images,
+            b / self.images - low_b,
+            high_b - b / self.images,
+        )
+        low = value - math.sqrt(max(0.0, down_a**2 - 2 * phi * down_a * up_b + up_b**2))
+        high = value + math.sqrt(max(0.0, up_a**2 - 2 * phi * up_a * down_b + down_b**2))
+        return Figure(value, low, high, "Newcombe's interval for paired shares, images counted as independent")
 
-        It leaves 0 out when `p_value` is below 1 - confidence. Needs an image.
-        """
-        differing, value = self.only_a + self.only_b, (self.only_a - self.only_b) / self.images
-        if differing == 0:
-            return Figure(value, reason="No interval: the two flag the same images.")
-        ends = clopper_pearson(self.only_a, differing, confidence)
-        low, high = (differing / self.images * (2 * end - 1) for end in ends)
-        return Figure(value, low, high, "Clopper-Pearson on the images on which they differ, counted as independent")
+    def _phi(self) -> float:
+        """The correlation of the two runs' flags, drawn to 0 by Newcombe's correction where it is above that."""
+        marginals = (
+            self.both + self.only_a,
+            self.only_b + self.neither,
+            self.both + self.only_b,
+            self.only_a + self.neither,
+        )
+        if not all(marginals):
+            return 0.0
+        excess = float(self.both * self.neither - self.only_a * self.only_b)
+        return (max(0.0, excess - self.images / 2) if excess > 0 else excess) / math.sqrt(math.prod(marginals))
+
+
+def wilson(hits: int, images: int, confidence: float) -> tuple[float, float]:
+    """The score interval of a share."""
+    z = float(ndtri((1 + confidence) / 2))
+    middle, reach = hits + z * z / 2, z * math.sqrt(hits * (images - hits) / images + z * z / 4)
+    return (middle - reach) / (images + z * z), (middle + reach) / (images + z * z)
 
 
 NO_FLAGS = Flags(0, 0, 0, 0)

@@ -154,7 +154,7 @@
 
   // The next card that an arrow leads to, on another page when this one ends.
   function step(by) {
-    const here = [...list.children].indexOf(document.activeElement);
+    const here = [...list.children].findIndex((card) => card.contains(document.activeElement));
     const next = here < 0 ? 0 : page * ON_A_PAGE + here + by;
     if (next < 0 || next >= found.length) return;
     if (here >= 0 && Math.floor(next / ON_A_PAGE) !== page) {
@@ -180,7 +180,7 @@
     const steps = { ArrowLeft: -1, ArrowRight: 1, ...(isOnCard ? { ArrowUp: -columns, ArrowDown: columns } : {}) };
     if (event.key === "/" && !isTyping) words.focus();
     else if (event.key === "Escape") reset();
-    else if (event.key in steps && !isTyping) step(steps[event.key]);
+    else if (event.key in steps && !isTyping && !event.target.closest(".wide")) step(steps[event.key]);
     else if (event.key === "Enter" && event.target.parentElement === list) event.target.querySelector("a")?.click();
     else return;
     event.preventDefault();

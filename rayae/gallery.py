@@ -1,5 +1,6 @@
 """Home of the gallery of a report: its rows as the page sorts and filters them, and where an image can be opened."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
@@ -7,6 +8,7 @@ from urllib.parse import quote
 import pyarrow as pa
 
 from rayae.histogram import number
+from rayae.labels import IN_AN_ARCHIVE
 from rayae.overview import Overview
 from rayae.terminal import printable
 
@@ -17,8 +19,11 @@ IN_URLS = ":/?#[]@!$&'()*+,;=%~"
 def link(uri: str) -> str | None:
     """Where a browser opens an image: a page of the web, or a file of this machine; None for all else.
 
-    A browser cannot open `s3://` and its like, and what has another scheme may be no address at all.
+    A browser cannot open `s3://` and its like, nor a member of an archive, and what has another scheme may be no
+    address at all.
     """
+    if re.search(IN_AN_ARCHIVE, uri):
+        return None
     if uri.lower().startswith(("http://", "https://")):
         return quote(uri, safe=IN_URLS, errors="surrogateescape")
     if uri.startswith("/"):

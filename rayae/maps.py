@@ -26,6 +26,7 @@ from rayae.errors import RunError
 from rayae.manifest import Chunk
 from rayae.results import METADATA_KEY, Judge, chunk_name
 from rayae.run import MAPS, Run
+from rayae.terminal import warn
 from rayae.threshold import flag
 
 SCHEMA = pa.schema(
@@ -166,8 +167,17 @@ def stored(run: Run, image_ids: Sequence[int]) -> dict[int, StoredMap]:
     for image_id in image_ids:
         by_chunk[bisect_right(firsts, image_id) - 1].add(image_id)
     chunks = [chunk for chunk in by_chunk if chunk_name(chunk) in there]
-    rows = (row for chunk in chunks for row in rows_of(run, chunk) if row["image_id"] in by_chunk[chunk])
+    rows = (row for chunk in chunks for row in _rows_if_whole(run, chunk) if row["image_id"] in by_chunk[chunk])
     return {row["image_id"]: _stored(row) for row in rows}
+
+
+def _rows_if_whole(run: Run, chunk: int) -> list[dict[str, Any]]:
+    """The rows of a chunk's file, none of a damaged one, which is told: its images can be read again."""
+    try:
+        return rows_of(run, chunk)
+    except RunError as error:
+        warn(f"maps are left out: {error}")
+        return []
 
 
 def _stored(row: dict[str, Any]) -> StoredMap:

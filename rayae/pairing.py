@@ -100,7 +100,7 @@ class Pairs:
             "furthest",
             "SELECT image_a, image_b, label, top_a, top_b, log10(top_b / top_a) AS decades FROM (SELECT *, "
             "cume_dist() OVER (ORDER BY score_a DESC) AS top_a, cume_dist() OVER (ORDER BY score_b DESC) AS top_b "
-            f"FROM pairs WHERE {IN_BOTH}) ORDER BY abs(decades) DESC, image_a LIMIT {count}",
+            f"FROM pairs WHERE {IN_BOTH}) WHERE top_a <> top_b ORDER BY abs(decades) DESC, image_a LIMIT {count}",
         )
         return self._described("furthest", "top_a, top_b, decades", "abs(decades) DESC, image_a")
 
@@ -143,7 +143,7 @@ def pair(
         database.add(name, pa.table({"name": pa.array(list(names), pa.string())}))
     key = "image_id" if runs[0].fingerprint["manifest"] == runs[1].fingerprint["manifest"] else "uri"
     a, b = _side("a", decisions[0], has_given_labels=labels is not None), _side("b", decisions[1])
-    database.make("pairs", f"{_columns()} FROM {a} JOIN {b} USING ({key})")
+    database.make("pairs", f"{_columns(labels is not None)} FROM {a} JOIN {b} USING ({key})")
     counts = _count(database, runs)
     names_of_labels = database.table("SELECT DISTINCT label FROM pairs WHERE label IS NOT NULL")["label"]
     strange = pa.array(map(is_defect, names_of_labels.to_pylist()), pa.bool_())
@@ -166,11 +166,13 @@ def _side(schema: str, decision: str | None, *, has_given_labels: bool = False) 
     return f"(SELECT r.image_id, r.uri, {labels}, {score}, {flagged} {rows}) AS {schema}"
 
 
-def _columns() -> str:
+def _columns(has_given_labels: bool) -> str:
     group = 'coalesce(a."group", b."group")'
+    label = "a.label AS label, false AS labels_differ"
+    if not has_given_labels:
+        label = "coalesce(a.label, b.label) AS label, coalesce(a.label <> b.label, false) AS labels_differ"
     return (
-        "SELECT a.image_id AS image_a, b.image_id AS image_b, coalesce(a.label, b.label) AS label, "
-        "coalesce(a.label <> b.label, false) AS labels_differ, a.score AS score_a, b.score AS score_b, "
+        f"SELECT a.image_id AS image_a, b.image_id AS image_b, {label}, a.score AS score_a, b.score AS score_b, "
         "a.flagged AS flagged_a, b.flagged AS flagged_b, "
         f"hash(coalesce('group ' || {group}, 'image ' || a.uri)) AS cluster, "
         "a.uri IN (SELECT name FROM used_uris) AS is_used, "

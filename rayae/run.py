@@ -297,11 +297,11 @@ class Run:
         if self.success() is None or self.chunks_left():
             raise RunError(f"{self.uri} is not finished; `rayae score {self.uri}` scores the rest of it.")
 
-    def evaluation(self) -> dict[str, Any] | None:
-        """What `evaluate` wrote about the run, if it has; RunError when it is damaged."""
+    def evaluation(self, uri: str | None = None) -> dict[str, Any] | None:
+        """What `evaluate` wrote about the run, or to `uri`, if it has; RunError when it is damaged."""
         remedy = f"`rayae evaluate {self.uri}` writes it anew"
         shape = EVALUATION_SHAPE if self.assignment.column is None else EVALUATIONS_SHAPE
-        return read_record(storage.join(self.uri, EVALUATION), shape, remedy)
+        return read_record(uri or storage.join(self.uri, EVALUATION), shape, remedy)
 
     def finish(self, statistics: Mapping[str, Any]) -> None:
         """Say that every chunk is there."""

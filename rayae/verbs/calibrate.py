@@ -54,6 +54,10 @@ def calibrate(settings: CalibrateSettings) -> None:
     if settings.images is None:
         if settings.rule == "conformal":
             raise ConfigError("rule=conformal needs images=, held-out normal images that the model was not trained on.")
+        if settings.primary_score is not None:
+            raise ConfigError(
+                f"primary_score={settings.primary_score} needs images=, whose scores the new cut is among."
+            )
         for bundle in model.bundles.values() if isinstance(model, BundleSet) else [model]:
             _commit(bundle, bundle.calibration_table(), settings)
         return
@@ -128,13 +132,14 @@ def _chosen(bundle: Bundle, scored: pa.Table, strange: NDArray[np.bool_], asked:
 def who_choose(images: pa.Table, needed: int) -> frozenset[str]:
     """The URIs of the normal images that help defects to choose the score, whole groups of them; the rest sets the cut.
 
-    None, which is said, when fewer than FEWEST_TO_CHOOSE would choose or fewer than `needed` be left.
+    None, which is said, when fewer than FEWEST_TO_CHOOSE would choose, or fewer than that or `needed` be left.
     """
     groups = pc.coalesce(images["group"], images["uri"]).to_pylist()
     keys = keys_of(groups)
     last = np.sort(keys)[math.ceil(len(keys) * SHARE_TO_CHOOSE) - 1] if len(keys) else 0.0
     chosen = keys <= last
     count = int(chosen.sum())
+    needed = max(needed, FEWEST_TO_CHOOSE)
     if count < FEWEST_TO_CHOOSE or len(keys) - count < needed:
         say(
             f"the labelled defects choose no score: of {len(keys):,} normal images {count:,} would choose with them "

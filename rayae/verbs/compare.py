@@ -35,11 +35,12 @@ def compare(settings: CompareSettings) -> None:
     runs = (finished(settings.run_a), finished(settings.run_b))
     asked = (settings.decision_a, settings.decision_b)
     refuse_decisions(runs, asked)
-    out = storage.absolute(settings.out or default_out(runs, asked))
+    out = storage.absolute(settings.out or default_out(runs, asked, settings.labels))
     with opened(list(zip(SCHEMAS, runs, strict=True)), settings.memory_bytes) as database:
         used = used_by_both(runs)
         pairs = pair(database, runs, asked, used.uris, used.groups, labels_of(runs[0], settings.labels))
         tell_counts(runs, pairs)
+        warn_of_choosers(runs, asked)
         found = measure(pairs, settings.confidence)
         tell(found)
         tell_flags(runs, asked, found.flags)
@@ -104,9 +105,9 @@ def refuse_decisions(runs: Runs, asked: Asked) -> None:
         raise ConfigError(f"run_a and run_b are both {runs[0].uri}: name two runs, or two decisions about this one.")
 
 
-def default_out(runs: Runs, asked: Asked) -> str:
-    """A directory in the first run, named by both runs and their decisions."""
-    name = short_hash([*((run.uri, run.record["fingerprint_hash"]) for run in runs), *asked])
+def default_out(runs: Runs, asked: Asked, labels: str | None) -> str:
+    """A directory in the first run, named by both runs, their decisions and the labels that are given."""
+    name = short_hash([*((run.uri, run.record["fingerprint_hash"]) for run in runs), *asked, labels])
     return storage.join(runs[0].uri, "comparisons", name)
 
 
@@ -114,6 +115,16 @@ def about(run: Run, decision: str | None) -> dict[str, str | None]:
     """What is compared."""
     bundle, score = run.assignment.bundle_id, str(run.record["primary_score"])
     return {"run": run.uri, "bundle_id": bundle, "score": score, "decision": decision}
+
+
+def warn_of_choosers(runs: Runs, asked: Asked) -> None:
+    """Warn where labelled images of a run have chosen the cut that they judge here."""
+    for run, decision in zip(runs, asked, strict=True):
+        if decision is not None and decisions.named(run, decision).labels is not None:
+            warn(
+                f"labelled images of {run.uri} have chosen the cut of its decision {decision} and judge it here, so "
+                "its recall and false alarms may be too good; `rayae evaluate RUN decision=` leaves them out."
+            )
 
 
 def used_by_both(runs: Runs) -> Used:

@@ -13,7 +13,7 @@ from rayae import storage
 from rayae.bundle import Bundle
 from rayae.bundle_set import open_assigned
 from rayae.database import opened
-from rayae.decisions import Decision, named
+from rayae.decisions import Decision, named, place
 from rayae.distributions import chosen, products_of
 from rayae.errors import ConfigError, RayaeError, RunError
 from rayae.loader import Loader, images_of
@@ -24,7 +24,7 @@ from rayae.pictures import LONGEST_SIDE, side_of, small, small_peaks
 from rayae.reader import Image, Reader
 from rayae.report import WorstPicture, compose, render
 from rayae.result_files import read_ahead
-from rayae.run import REPORT, Run
+from rayae.run import EVALUATION, REPORT, Run
 from rayae.settings import ReportSettings
 from rayae.terminal import say, warn
 from rayae.threshold import Threshold
@@ -41,7 +41,7 @@ def report(settings: ReportSettings) -> None:
         raise ConfigError(f"out={settings.out}: a report is an HTML page; give it a name that ends in .html.")
     decision = None if settings.decision is None else named(run, settings.decision)
     threshold = run.threshold if decision is None else decision.threshold
-    evaluation = run.evaluation()
+    evaluation = run.evaluation(None if decision is None else place(run, decision.id, EVALUATION))
     asked = ask(run, decision, threshold, settings)
     first = asked.shown.slice(0, settings.gallery)
     shown, notes = pictures_of(run, first)
@@ -105,8 +105,9 @@ def notes_on(
             f"{overview.scored:,} are now: those that came later have no flag. `rayae flag` decides again."
         )
     if evaluation is None and overview.has_labels:
+        of = "" if decision is None else f" decision={decision.id}"
         yield (
-            f"The images have labels: `rayae evaluate {run.uri}` holds the scores against them, and this page, "
+            f"The images have labels: `rayae evaluate {run.uri}{of}` holds the scores against them, and this page, "
             "written again, then shows precision and recall against the cut."
         )
     used = run.assignment.threshold_id if decision is None else decision.threshold.id

@@ -19,17 +19,21 @@ def test_mcnemars_p_value_is_the_exact_binomial_one(only_a: int, only_b: int) ->
     assert found == pytest.approx(expected, rel=1e-9)
 
 
-@given(COUNTS, COUNTS, st.sampled_from([0.8, 0.95, 0.99]))
-def test_the_interval_of_a_difference_leaves_zero_out_when_the_p_value_is_low(
-    only_a: int, only_b: int, confidence: float
-) -> None:
-    flags = Flags(3, only_a, only_b, 9)
-    found = flags.difference(confidence)
-    assert found.value == pytest.approx((only_a - only_b) / flags.images)
-    if only_a + only_b:
+def test_the_interval_of_a_difference_is_that_of_newcombe() -> None:
+    # Newcombe 1998, table III: 36, 12, 2 and 0 of 50, by method 10
+    found = Flags(36, 12, 2, 0).difference(0.95)
+    assert (found.value, found.low, found.high) == pytest.approx((0.2, 0.0569, 0.3404), abs=5e-4)
+
+
+@pytest.mark.parametrize(("only_a", "only_b", "images"), [(0.05, 0.0, 1000), (0.02, 0.001, 2000), (0.1, 0.0, 64)])
+def test_the_interval_of_a_difference_holds_as_often_as_stated(only_a: float, only_b: float, images: int) -> None:
+    random, holds = np.random.default_rng(0), 0
+    for drawn in random.multinomial(images, (0.3, only_a, only_b, 0.7 - only_a - only_b), 2000):
+        found = Flags(*map(int, drawn)).difference(0.95)
         assert found.low is not None
         assert found.high is not None
-        assert (found.low > 0 or found.high < 0) == (flags.p_value < 1 - confidence)
+        holds += found.low <= only_a - only_b <= found.high
+    assert holds / 2000 > 0.95 - 0.015
 
 
 def test_shares_are_those_of_all_that_a_run_flags() -> None:
@@ -85,9 +89,10 @@ def test_the_rates_are_told_with_counts_interval_and_p_value() -> None:
     recall = rates(Flags(70, 10, 1, 19), 0.95, NO_DEFECT)
     alarms = rates(Flags(0, 0, 0, 9), 0.95, NO_NORMAL)
     assert in_words(rank(labelled(), 0.95), recall, alarms, 0.95)[1:] == [
-        "Of 100 defects A flags 80 and B 71; 10 only A and 1 only B: +9 points (+1.92 to +10.9) at 95 % confidence, "
+        "Of 100 defects A flags 80 and B 71; 10 only A and 1 only B: +9 points (+2.41 to +15.8) at 95 % confidence, "
         "McNemar's exact p = 0.0117.",
-        "Of 9 normal images A flags 0 and B 0; 0 only A and 0 only B.",
+        "Of 9 normal images A flags 0 and B 0; 0 only A and 0 only B: +0 points (-29.9 to +29.9) at 95 % confidence, "
+        "McNemar's exact p = 1.",
     ]
 
 

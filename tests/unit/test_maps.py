@@ -107,7 +107,9 @@ def test_a_chunk_without_maps_has_no_file(run: Run) -> None:
     assert stored(run, [0, 1]) == {}
 
 
-def test_a_file_of_another_chunk_or_plan_or_a_damaged_one_is_told(run: Run) -> None:
+def test_a_file_of_another_chunk_or_plan_or_a_damaged_one_is_told_and_left_out(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
     write(run, run.chunks[0], kept([0, 1], 2))
     path = Path(run.uri, "maps", "chunk-000000.parquet")
     path.rename(path.with_name("chunk-000001.parquet"))
@@ -115,9 +117,9 @@ def test_a_file_of_another_chunk_or_plan_or_a_damaged_one_is_told(run: Run) -> N
         rows_of(run, 1)
     other = Run(run.uri, {**run.record, "fingerprint_hash": "0" * 12})
     write(run, run.chunks[0], kept([0, 1], 2))
-    with pytest.raises(RunError, match="of another plan or chunk"):
-        stored(other, [0])
+    assert stored(other, [0]) == {}
+    assert "has maps of another plan or chunk; remove it." in capsys.readouterr().err
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(RunError, match=r"chunk-000000\.parquet cannot be read \(.*\); remove it\.$"):
-        stored(run, [0])
+    assert stored(run, [0]) == {}
+    assert "warning: maps are left out: " in capsys.readouterr().err
     assert maps.rows_of(run, 2) == []

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import duckdb
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -82,7 +83,8 @@ def as_rows(answer: object) -> list[tuple]:
             rows = list(frame.itertuples(index=False, name=None))
     else:
         rows = answer.fetchall()
-    return [tuple(value.item() if hasattr(value, "item") else value for value in row) for row in rows if row[0]]
+    plain = [tuple(value.item() if hasattr(value, "item") else value for value in row) for row in rows]
+    return [row for row in plain if not pd.isna(row[0]) and row[0]]
 
 
 @pytest.mark.parametrize("section", ["pandas", "Polars", "DuckDB"])
