@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from rayae.cuts.basis import HIGHEST, Basis
+from rayae.cuts.basis import Basis
 from rayae.cuts.capacity import capacity
 from rayae.cuts.certified import certified
 from rayae.cuts.curve import curve
@@ -29,7 +29,7 @@ from rayae.cuts.recall import recall
 from rayae.discoveries import Discoveries, cut_of_rank, discover, histogram, p_values_of_ranks
 from rayae.errors import DataError
 from rayae.terminal import show_table
-from rayae.threshold import Scores, conformal, exceeds, fixed
+from rayae.threshold import HIGHEST, Scores, conformal, exceeds, fixed
 
 CONFIDENCE = 0.95
 ALPHA, RECALL, PRECISION, PREVALENCE, FDR, TAIL = 0.05, 0.9, 0.5, 0.05, 0.1, 1e-3

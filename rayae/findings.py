@@ -21,6 +21,7 @@ from rayae.gates import GENERALISES, MEMORISED, Gate, paragraph
 from rayae.operating_points import RecallAt
 from rayae.score_names import IN_WORDS, UNTRAINED_SCORES
 from rayae.statistics import FEW_CLUSTERS, Figure, percent
+from rayae.threshold import HIGHEST
 
 FEW_IMAGES = 20
 
@@ -173,7 +174,10 @@ def _cut_words(e: Evaluation) -> Iterator[str]:
     at, p = e.at_cut, e.population
     if at.true_positives is None or at.false_positives is None:
         return
-    yield f"An image is flagged when its {e.primary} is above {at.cut:.6g}."
+    if at.cut == HIGHEST:
+        yield "The decision has found nothing to flag, so there is no cut."
+    else:
+        yield f"An image is flagged when its {e.primary} is above {at.cut:.6g}."
     if at.recall.value is not None:
         recall = share(at.recall, e.confidence)
         yield f"The cut finds {at.true_positives:,} of {p.defect:,} defects (recall {recall})."

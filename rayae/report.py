@@ -66,15 +66,16 @@ def compose(
     With a decision it is the flags of that which the overview counts, and `threshold` is its cut; where groups have
     their own, there is no verdict, since it holds all images against one.
     """
-    cut = None if threshold is None else threshold.cut
     confidence = CONFIDENCE if threshold is None else threshold.confidence
     several = decision is not None and len(decision.ruling.thresholds) > 1
-    own = distribution(overview.scores, score_name, threshold, calibration)
+    cutting = None if threshold is None or threshold.flags_nothing else threshold
+    cut = None if cutting is None else cutting.cut
+    own = distribution(overview.scores, score_name, cutting, calibration)
     drawn = (own,) if products is None else products.distributions
     return ReportPage(
         name=uri.rstrip("/").rsplit("/", 1)[-1],
         headline=_headline(overview),
-        verdict=None if threshold is None or several else verdict(overview.flagged, overview.judged, threshold),
+        verdict=None if cutting is None or several else verdict(overview.flagged, overview.judged, cutting),
         guarantee=None if threshold is None else threshold.guarantee,
         notes=(*_unfinished(record, success, overview.images), *notes),
         gallery=_gallery(uri, overview, shown, pictures, decision, in_turn=products is not None),
@@ -187,7 +188,7 @@ def _threshold_facts(threshold: Threshold) -> dict[str, str]:
     aim = "" if threshold.alpha is None else f", aiming at {percent(threshold.alpha)} of normal images"
     known = "no calibration images" if threshold.n is None else f"{_images(threshold.n)}"
     return {
-        "Threshold": f"{threshold.score} above {np.float32(threshold.cut)!s}",
+        "Threshold": "none" if threshold.flags_nothing else f"{threshold.score} above {np.float32(threshold.cut)!s}",
         "Rule": f"{threshold.rule}{aim}, {known}",
         "Threshold id": threshold.id,
     }

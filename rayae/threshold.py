@@ -25,6 +25,8 @@ Scores = NDArray[np.float32]
 Rule = Literal[
     "conformal", "certified", "fixed", "fdr", "recall", "precision", "f_beta", "cost", "capacity", "sigma", "peaks"
 ]
+HIGHEST = float(np.finfo(np.float32).max)
+"""No score is above it: the cut that flags nothing."""
 ONLY_OF_SOME = ("review_cut", "figures")
 """Fields that may be missing from a file."""
 FEW_GROUPS = 20
@@ -69,6 +71,11 @@ class Threshold:
         """12 hex digits that name this very threshold."""
         text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def flags_nothing(self) -> bool:
+        """Whether no score is above it, as where a rule has found nothing to flag."""
+        return self.cut == HIGHEST
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, which gives the cut back exactly. What few rules have is left out where it is None,

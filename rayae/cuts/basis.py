@@ -14,10 +14,7 @@ from scipy.special import betaincinv
 
 from rayae.errors import ConfigError, DataError
 from rayae.statistics import percent
-from rayae.threshold import Rule, Scores, Threshold, about_groups, check_confidence, checked, exceeds
-
-HIGHEST = float(np.finfo(np.float32).max)
-"""No score is above it: the cut that flags nothing."""
+from rayae.threshold import HIGHEST, Rule, Scores, Threshold, about_groups, check_confidence, checked, exceeds
 
 
 def upper_rate(hits: int, trials: int, confidence: float) -> float:
@@ -103,6 +100,8 @@ class Basis:
     def rates_in_words(self, cut: float, *, chosen_by_them: bool) -> str:
         """The same as a sentence."""
         expected, upper = self.rates(cut, chosen_by_them=chosen_by_them)
+        if cut == HIGHEST:
+            return "So there is no cut, and no normal image is flagged."
         if expected is None or upper is None:
             return "No calibration scores tell how many normal images it flags."
         how = ", whatever cut had been chosen by them" if chosen_by_them else ""

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rayae.cuts.basis import HIGHEST, Basis, check_positive, check_share
+from rayae.cuts.basis import Basis, check_positive, check_share
 from rayae.cuts.crossfitted import crossfitted
 from rayae.cuts.labelled import Labelled, Rates, Roc
 from rayae.statistics import percent
-from rayae.threshold import Threshold
+from rayae.threshold import HIGHEST, Threshold
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ That the rate holds with conformal p-values, and which of them hold given the ca
 Lei, Romano and Sesia 2023, "Testing for outliers with conformal p-values".
 """
 
-from rayae.cuts.basis import HIGHEST, Basis
+from rayae.cuts.basis import Basis
 from rayae.discoveries import Counts, Discoveries, PValues, cut_of_rank, discover, p_values_of_ranks, why_nothing
 from rayae.errors import ConfigError
 from rayae.statistics import percent
-from rayae.threshold import Threshold
+from rayae.threshold import HIGHEST, Threshold
 
 
 def fdr(basis: Basis, counts: Counts, level: float, kind: PValues = "marginal") -> Threshold:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rayae.cuts.basis import HIGHEST, just_below
+from rayae.cuts.basis import just_below
 from rayae.errors import DataError
 from rayae.statistics import Bools
-from rayae.threshold import Scores, exceeds
+from rayae.threshold import HIGHEST, Scores, exceeds
 
 Keys = NDArray[np.float64]
 

@@ -5,13 +5,12 @@ from datetime import datetime
 from typing import Any
 
 from rayae.assignment import ALL
-from rayae.cuts.basis import HIGHEST
 from rayae.decisions import Decision, all_of
 from rayae.run import Run
 from rayae.settings import DecisionsSettings
 from rayae.statistics import percent
 from rayae.terminal import say, show_table
-from rayae.threshold import Threshold
+from rayae.threshold import HIGHEST, Threshold
 
 COLUMNS = ("decision", "made (UTC)", "rule", "cut", "flagged", "share", "expected FPR", "upper FPR")
 UNKNOWN = "unknown"

@@ -9,7 +9,6 @@ from rayae import answers, decisions, storage
 from rayae.assignment import ALL
 from rayae.borderline import compose, nearest
 from rayae.changes import CHANGES, count_changes, write_changes
-from rayae.cuts.basis import HIGHEST
 from rayae.cuts.curve import curve
 from rayae.decisions import Decision, Ruling
 from rayae.errors import ConfigError
@@ -20,6 +19,7 @@ from rayae.run import Run
 from rayae.settings import FlagSettings
 from rayae.statistics import percent
 from rayae.terminal import say, show_table, warn
+from rayae.threshold import HIGHEST
 from rayae.verbs.flag_cuts import choose
 from rayae.verbs.flag_rules import Material, asked_of, costs_of
 from rayae.verbs.report import bundle_of, pictures

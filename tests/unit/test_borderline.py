@@ -8,12 +8,11 @@ import pytest
 from rayae.assignment import ALL
 from rayae.borderline import compose, nearest
 from rayae.compaction import compact
-from rayae.cuts.basis import HIGHEST
 from rayae.flags import Cut
 from rayae.page import render
 from rayae.report import WorstPicture
 from rayae.run import Run
-from rayae.threshold import fixed
+from rayae.threshold import HIGHEST, fixed
 from tests.unit.small_runs import CALIBRATION, finish, plan
 from tests.unit.test_report import HOSTILE, Seen
 

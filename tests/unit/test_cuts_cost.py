@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_curve
 
-from rayae.cuts.basis import HIGHEST
 from rayae.cuts.cost import Costs, cost
 from rayae.cuts.crossfitted import crossfitted, folds
 from rayae.errors import ConfigError, DataError
+from rayae.threshold import HIGHEST
 from tests.unit.cut_things import basis, labelled
 
 NOTHING = basis([])

@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control
 
-from rayae.cuts.basis import HIGHEST, Basis
+from rayae.cuts.basis import Basis
 from rayae.cuts.fdr import fdr
 from rayae.discoveries import histogram, p_values_of_ranks, ranks
 from rayae.errors import ConfigError, DataError
-from rayae.threshold import exceeds
+from rayae.threshold import HIGHEST, exceeds
 
 few_values = st.lists(st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0, 2.0]), min_size=1, max_size=40)
 

@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from rayae.cuts.basis import HIGHEST
 from rayae.cuts.labelled import Labelled
 from rayae.cuts.precision import Bounds, precision, without_pilot
 from rayae.errors import ConfigError, DataError
-from rayae.threshold import exceeds
+from rayae.threshold import HIGHEST, exceeds
 from tests.unit.cut_things import basis, labelled
 
 NOTHING = basis([])

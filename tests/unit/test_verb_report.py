@@ -195,6 +195,16 @@ def test_where_groups_have_their_own_cuts_there_is_no_verdict_of_one(tmp_path: P
     assert 'class="verdict"' in written(run)
 
 
+def test_a_decision_that_found_nothing_has_no_cut_on_the_page(tmp_path: Path) -> None:
+    run = finish(plan(tmp_path / "run"))
+    assert main(["flag", run.uri, "fdr=0.0001", "borderline=0"]) == 0
+    (decision,) = Path(run.uri, "decisions").iterdir()
+    page = written(run, decision=decision.name)
+    assert "So there is no cut, and no normal image is flagged." in page
+    assert "False alarms alone" not in page
+    assert "e+38" not in page
+
+
 def test_flags_older_than_the_scores_are_told(tmp_path: Path) -> None:
     run = finish(plan(tmp_path / "run"))
     cuts = {ALL: fixed(0.1, score="mse", bundle_id="b" * 12, calibration=CALIBRATION)}
