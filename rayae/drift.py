@@ -139,6 +139,9 @@ def in_words(shifts: Sequence[Shift], smallest: float, score: str) -> list[str]:
     """What the shifts come to: a sentence for each that moved, and what they point to."""
     moved = [_moved_in_words(one, score) for one in shifts if one.state(smallest) == "moved"]
     found = cause(shifts, smallest)
+    beyond = [one for one in shifts if one.state(smallest) == "unclear" and abs(one.delta.value or 0.0) >= smallest]
+    if found == "unclear" and beyond:
+        return [*(_moved_in_words(one, score) for one in beyond), _may_have_moved(beyond, smallest)]
     if found == "unclear" and len(shifts) == 1:
         state = shifts[0].state(smallest)
         has = "has not moved by as much as matters" if state == "steady" else "may have moved"
@@ -146,6 +149,16 @@ def in_words(shifts: Sequence[Shift], smallest: float, score: str) -> list[str]:
             f"The score {has}; there are no statistics of the reference's pixels to tell whether the pictures have."
         ]
     return [*moved, IN_WORDS[found]]
+
+
+def _may_have_moved(beyond: Sequence[Shift], smallest: float) -> str:
+    """What to do about shifts that are large, and whose intervals are too wide to be sure of them."""
+    how = "; ".join(dict.fromkeys(one.delta.method for one in beyond if one.delta.method))
+    return (
+        f"That is as much as matters (Cliff's delta of {smallest:g} or more), but the interval reaches below it"
+        f"{f' ({how})' if how else ''}: something may have moved. Look at these images, and calibrate on images of "
+        "more groups, or hold the run against= another run, to be sure."
+    )
 
 
 def _moved_in_words(one: Shift, score: str) -> str:

@@ -126,3 +126,12 @@ def test_without_pixel_statistics_that_is_told(score: tuple[float, float, float]
 @given(st.integers(1, 1000))
 def test_many_intervals_hold_together(figures: int) -> None:
     assert (1 - each_confidence(0.95, figures)) * figures == pytest.approx(0.05)
+
+
+def test_a_shift_that_is_large_and_not_sure_is_told_with_what_to_do() -> None:
+    wide = Shift("pixel_mean", Figure(0.7, -0.1, 0.95, "2 groups"), 2.5)
+    steady = Shift("score", Figure(0.0, -0.05, 0.05, "2 groups"), 0.0)
+    first, last = in_words([steady, wide], 0.2, "mse")
+    assert "brighter than the reference in 85 % of pairs, the median by +2.5 robust standard deviations" in first
+    assert last.startswith("That is as much as matters (Cliff's delta of 0.2 or more), but the interval reaches below")
+    assert "calibrate on images of more groups" in last

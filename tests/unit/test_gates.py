@@ -41,6 +41,13 @@ def answers(evidence):
     return {gate.name: gate.passed for gate in judge(evidence)}
 
 
+def test_images_of_groups_that_were_used_show_nothing_of_new_groups():
+    evidence = replace(GOOD, leaks={"share a group": 3})
+    assert answers(evidence)["leakage"] is None
+    told = "Of the labelled images 3 share a group; what it is worth on new groups is not shown."
+    assert told in paragraph(judge(evidence))
+
+
 def test_images_with_the_name_and_size_of_others_are_neither_known_nor_cleared():
     evidence = replace(GOOD, alike=3)
     assert answers(evidence)["leakage"] is None
@@ -61,7 +68,6 @@ def test_what_has_nothing_against_it_is_ready():
 
 FAILURES = {
     "leakage": [
-        ({"leaks": {"share a group": 0, "are copies": 3}}, 3, "Of the labelled images 3 are copies, and none may."),
         ({"training": Training(leak="Two images are one.")}, None, "Two images are one."),
     ],
     "memorised": [
