@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 from rayae.cli import main
@@ -12,6 +13,9 @@ from rayae.cli import main
 os.environ.setdefault("RAYAE_ALLOW", "loopback")  # where the servers of the tests are, and no list may lead unasked
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # as Ray's workers have it: the last digits of scores depend on it
 SIDE = 48
+
+settings.register_profile("untimed", deadline=None)  # how long an example takes says how busy the machine is
+settings.load_profile("untimed")
 
 
 def write_pictures(folder: Path, count: int, seed: int = 0, defects: int = 0) -> Path:
