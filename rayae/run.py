@@ -292,6 +292,15 @@ class Run:
         remedy = f"remove it and run `rayae score {self.uri}`"
         return read_record(storage.join(self.uri, SUCCESS), SUCCESS_SHAPE, remedy)
 
+    def refuse_several_bundles(self) -> None:
+        """ConfigError when the images were scored with a bundle for each value of a column."""
+        column = self.assignment.column
+        if column is not None:
+            raise ConfigError(
+                f"{self.uri} was scored with a bundle for each `{column}`, whose scores are not on one scale: score "
+                f"the images of one `{column}` with its bundle into an `out=` of their own, and take that run."
+            )
+
     def refuse_unfinished(self) -> None:
         """RunError when images have no row yet."""
         if self.success() is None or self.chunks_left():

@@ -85,13 +85,7 @@ def measure(pairs: Pairs, confidence: float) -> Found:
 def finished(uri: str) -> Run:
     """A run to compare; RunError when it is not finished, ConfigError for one of several bundles."""
     run = Run.open(uri)
-    column = run.assignment.column
-    if column is not None:
-        raise ConfigError(
-            f"{run.uri} was scored with a bundle for each `{column}`, whose scores are not on one scale, so its images "
-            f"have no common rank: score the images of one `{column}` with its bundle into an `out=` of their own, and "
-            "compare that run."
-        )
+    run.refuse_several_bundles()
     run.refuse_unfinished()
     return run
 

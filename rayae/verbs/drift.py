@@ -61,12 +61,7 @@ def about_it(run: Run, other: Run | None, settings: DriftSettings) -> Mapping[st
 def of_one_bundle(uri: str) -> Run:
     """A run that was scored with one bundle; ConfigError for one of several."""
     run = Run.open(uri)
-    column = run.assignment.column
-    if column is not None:
-        raise ConfigError(
-            f"{run.uri} was scored with a bundle for each `{column}`, whose scores are not on one scale: score the "
-            f"images of one `{column}` with its bundle into an `out=` of their own, and look at that run."
-        )
+    run.refuse_several_bundles()
     tell_unfinished(run)
     return run
 

@@ -89,13 +89,7 @@ def borderline_uri(run: Run, decision_id: str, count: int) -> str:
 def finished(uri: str) -> Run:
     """The run to decide about; RunError when it is not finished, ConfigError for one of several bundles."""
     run = Run.open(uri)
-    column = run.assignment.column
-    if column is not None:
-        raise ConfigError(
-            f"{run.uri} was scored with a bundle for each `{column}`, whose scores are not on one scale, so no "
-            f"rule can cut all of them: score the images of one `{column}` with its bundle into an `out=` of their own "
-            "and flag that run, or calibrate the set by another rule and score again."
-        )
+    run.refuse_several_bundles()
     run.refuse_unfinished()
     return run
 

@@ -345,7 +345,9 @@ def test_the_curve_is_drawn_from_the_lowest_cut_to_the_highest_with_the_cut_in_i
     assert recall.points == "0.00,0.00 50.00,50.00 100.00,75.00"
     assert drawn.cut is not None
     assert drawn.cut.at == pytest.approx(75)
-    assert curve(points((3.0, 1.0, 0.25), (2.0, 0.75, 0.5)), 9.0).cut is None  # type: ignore[union-attr]
+    beyond = curve(points((3.0, 1.0, 0.25), (2.0, 0.75, 0.5)), 9.0)
+    assert beyond is not None
+    assert beyond.cut is None
 
 
 def test_one_cut_alone_is_no_curve() -> None:

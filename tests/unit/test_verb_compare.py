@@ -288,9 +288,8 @@ def test_a_run_of_several_bundles_is_refused_with_what_to_do(
     run = finished(*run_of(tmp_path / "run", bundles, images(tmp_path / "images")))
     assert main(["compare", run.uri, made(tmp_path / "b", scores_of(1)).uri]) == 2
     assert capsys.readouterr().err == (
-        f"error: {run.uri} was scored with a bundle for each `product`, whose scores are not on one scale, so its "
-        "images have no common rank: score the images of one `product` with its bundle into an `out=` of their own, "
-        "and compare that run.\n"
+        f"error: {run.uri} was scored with a bundle for each `product`, whose scores are not on one scale: score the "
+        "images of one `product` with its bundle into an `out=` of their own, and take that run.\n"
     )
 
 

@@ -365,5 +365,5 @@ def test_a_run_of_several_bundles_is_refused_with_what_to_do(
     assert main(["drift", run.uri]) == 2
     assert capsys.readouterr().err == (
         f"error: {run.uri} was scored with a bundle for each `product`, whose scores are not on one scale: score the "
-        "images of one `product` with its bundle into an `out=` of their own, and look at that run.\n"
+        "images of one `product` with its bundle into an `out=` of their own, and take that run.\n"
     )

@@ -210,9 +210,8 @@ def test_a_run_of_several_bundles_is_refused_with_what_to_do(
     run = finished(*run_of(tmp_path / "run", bundles, images(tmp_path / "images")))
     assert main(["flag", run.uri, "fdr=0.1"]) == 2
     assert capsys.readouterr().err == (
-        f"error: {run.uri} was scored with a bundle for each `product`, whose scores are not on one scale, so no rule "
-        "can cut all of them: score the images of one `product` with its bundle into an `out=` of their own and flag "
-        "that run, or calibrate the set by another rule and score again.\n"
+        f"error: {run.uri} was scored with a bundle for each `product`, whose scores are not on one scale: score the "
+        "images of one `product` with its bundle into an `out=` of their own, and take that run.\n"
     )
 
 
