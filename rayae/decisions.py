@@ -108,6 +108,11 @@ class Decision:
         return self.written.counts
 
     @property
+    def choose_on(self) -> float:
+        """The share of the groups whose labelled images chose the cut; 0 for rules without labels."""
+        return 0.0 if self.labels is None else float(self.ruling.settings["choose_on"])
+
+    @property
     def threshold(self) -> Threshold:
         """The cut of the images of no group that has its own."""
         return self.ruling.thresholds[ALL]

@@ -35,6 +35,8 @@ class About:
     others: Others = Others()
     promised: float | None = None
     """The upper bound of the false-positive rate that the cut states."""
+    promised_fdr: float | None = None
+    """The false discovery rate at which a decision flags."""
     decision: str | None = None
     """The id of the decision that the cut is of; None for that of the run."""
     chosen_on: int = 0

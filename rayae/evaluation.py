@@ -299,6 +299,8 @@ def gates_of(found: Evaluation, rows: Rows, how: Resampling, about: About) -> tu
         f1_of_flagging_everything=found.floors.f1_flag_everything,
         false_positive_rate=found.at_cut.false_positive_rate,
         promised=about.promised,
+        promised_fdr=about.promised_fdr,
+        precision=found.at_cut.precision,
         has_cut=rows.flagged is not None,
         leaks={"share a group with images that the bundle was made with": population.from_used_groups},
         alike=about.copies,

@@ -62,6 +62,9 @@ class Evidence:
     false_positive_rate: Figure
     promised: float | None
     """The upper bound of the false-positive rate that the cut states; None where it states none."""
+    promised_fdr: float | None
+    """The share of false alarms among the flagged that the cut keeps to on average; None where it states none."""
+    precision: Figure
     has_cut: bool
     leaks: Mapping[str, int]
     """Evaluated images that are too near to what was seen in training, by how that is known."""
@@ -178,22 +181,43 @@ def floors(e: Evidence) -> Gate:
 
 def guarantee(e: Evidence) -> Gate:
     """Whether the cut states how many false alarms to expect, and the labelled images do not contradict it."""
-    name, measured = "guarantee", e.false_positive_rate
+    name = "guarantee"
     if not e.has_cut:
         return Gate(name, False, None, None, "There is no cut, so nothing is flagged.")
-    if e.promised is None:
-        return Gate(name, False, None, None, "The cut states no bound of its false-positive rate.")
     if e.calibrated_on_defects:
         told = f"The cut was calibrated on {e.calibrated_on_defects:,} images that are labelled as defects."
         return Gate(name, False, e.calibrated_on_defects, 0, told)
+    if e.promised_fdr is not None:
+        return _keeps_fdr(e, e.promised_fdr)
+    if e.promised is not None:
+        return _keeps_fpr(e, e.promised)
+    return Gate(name, False, None, None, "The cut states no bound of its false-positive rate.")
+
+
+def _keeps_fpr(e: Evidence, promised: float) -> Gate:
+    """Whether the false-positive rate may be what the cut promises."""
+    name, measured = "guarantee", e.false_positive_rate
     if measured.value is None or measured.low is None:
-        return _untold(name, e.promised, measured.reason or "The false-positive rate is not known.")
-    passed = measured.low <= e.promised
-    promise = f"the cut promises at most {percent(e.promised)}"
+        return _untold(name, promised, measured.reason or "The false-positive rate is not known.")
+    passed = measured.low <= promised
+    promise = f"the cut promises at most {percent(promised)}"
     told = (
         f"{percent(measured.value)} of the normal images are flagged, at least {percent(measured.low)} by its interval"
     )
-    return Gate(name, passed, measured.low, e.promised, f"{told}; {promise}.")
+    return Gate(name, passed, measured.low, promised, f"{told}; {promise}.")
+
+
+def _keeps_fdr(e: Evidence, promised: float) -> Gate:
+    """Whether the share of false alarms among the flagged may be what the cut promises on average."""
+    name, precision = "guarantee", e.precision
+    if precision.value is None or precision.high is None:
+        return _untold(name, promised, precision.reason or "The share of false alarms among the flagged is not known.")
+    share, least = 1 - precision.value, 1 - precision.high
+    told = (
+        f"{percent(share)} of the flagged labelled images are normal, at least {percent(least)} by the interval; the "
+        f"decision promises at most {percent(promised)} on average, if defects are labelled as often as normal images"
+    )
+    return Gate(name, least <= promised, least, promised, f"{told}.")
 
 
 def _surely(lead: Figure) -> float:

@@ -32,26 +32,33 @@ def read_history(folder: str) -> list[Epoch]:
 class HistoryTable:
     """The table of epochs on the terminal, row by row as they come, after those that were done `already`."""
 
-    def __init__(self, epochs: int, already: int = 0) -> None:
-        self.epochs, self.shown = epochs, already
+    def __init__(self, epochs: int, already: Sequence[Epoch] = ()) -> None:
+        self.epochs, self.shown = epochs, list(already)
         if already:
-            say(f"the first {already} of {epochs} epochs are done; what follows comes after them", done=already)
+            done = len(already)
+            say(f"the first {done} of {epochs} epochs are done; what follows comes after them", done=done)
         if not jsonlines.is_begun():
             say(HEADER)
 
     def show(self, history: Sequence[Epoch]) -> None:
-        """Print the epochs that are not on the terminal yet."""
-        for place in range(self.shown, len(history)):
-            before, told = history[max(0, place - 1)], history[place]
-            if before.workers != told.workers:
-                say(f"{told.workers} worker(s) from epoch {told.epoch} on, and {before.workers} before")
+        """Print the epochs that are not on the terminal yet, and once more those that were done again."""
+        pairs = zip(self.shown, history, strict=False)
+        same = next((place for place, (shown, told) in enumerate(pairs) if shown != told), len(self.shown))
+        for told in history[same:]:
+            self._tell_workers(told)
             say(
                 f"{told.epoch:>3} of {self.epochs:<3} {told.train_loss:>10.5f} {told.validation_loss:>14.5f} "
                 f"{told.learning_rate:>15.2e} {told.images_per_second:>10,.0f} {told.seconds:>9.1f}",
                 epochs=self.epochs,
                 **asdict(told),
             )
-        self.shown = max(self.shown, len(history))
+            self.shown[told.epoch - 1 :] = [told]
+
+    def _tell_workers(self, told: Epoch) -> None:
+        """Say so when other workers make this epoch than made the one in the row above."""
+        before = self.shown[-1].workers if self.shown else told.workers
+        if before != told.workers:
+            say(f"{told.workers} worker(s) from epoch {told.epoch} on, and {before} before")
 
 
 @contextlib.contextmanager
@@ -60,7 +67,7 @@ def shown_as_it_grows(folder: str, epochs: int) -> Iterator[None]:
 
     Storage that does not answer is asked again at the next look: what is shown must not decide how training ends.
     """
-    table = HistoryTable(epochs, already=len(read_history(folder)))
+    table = HistoryTable(epochs, already=read_history(folder))
     over = threading.Event()
 
     def look() -> None:

@@ -1,4 +1,4 @@
-"""Home of what `evaluate` found as it stands on the page of a report: sentences, tables and a curve."""
+"""Home of what `evaluate` and `drift` found as it stands on the page of a report: sentences, tables and a curve."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -6,10 +6,13 @@ from typing import Any
 import numpy as np
 
 from rayae.histogram import Axis, Tick, number, x_ticks
-from rayae.page import Curve, Judgement, Line, Table
+from rayae.page import Curve, Drifted, Judgement, Line, Table
 from rayae.statistics import percent
 
 NOTHING = "\N{EN DASH}"
+SIGNED = "+.3f"
+PARTS_SHOWN = 30
+"""Days, groups or other values of a run whose drift stands on its page."""
 Point = Mapping[str, Any]
 LOGARITHMIC_FROM = 50.0
 """Ratio of the highest to the lowest cut from which the axis is logarithmic."""
@@ -32,7 +35,7 @@ def _of_one(evaluation: Mapping[str, Any], drawn: Curve | None) -> Judgement:
     skill = [(score["name"], score["auroc"], score["average_precision"]) for score in evaluation["skill"]]
     skill += [("random order", {"value": 0.5, "low": None, "high": None}, floors["average_precision_random"])]
     held = [
-        (floor["title"], floor["auroc"], _figure(floor["lead"], "+.3f"))
+        (floor["title"], floor["auroc"], _figure(floor["lead"], SIGNED))
         for kind in ("trivial", "components", "nearest")
         for floor in floors[kind]
     ]
@@ -48,8 +51,10 @@ def _of_one(evaluation: Mapping[str, Any], drawn: Curve | None) -> Judgement:
         _table("Defects ranked above normal images", f"Score | AUROC, {interval} | Average precision", skill),
         _table("Floors, which need no trained network", f"Floor | AUROC, {interval} | {primary} above it", held),
     )
+    verdict, *words = evaluation["words"]
     return Judgement(
-        words=tuple(evaluation["words"]),
+        verdict=verdict,
+        words=tuple(words),
         tables=(
             *(ranked if any(score["auroc"]["value"] is not None for score in evaluation["skill"]) else ()),
             *(
@@ -74,11 +79,40 @@ def _of_products(evaluation: Mapping[str, Any]) -> Judgement:
         for value, one in evaluation["products"].items()
     ]
     columns = f"{evaluation['column']} | AUROC, {percent(evaluation['confidence'])} interval | Recall | Precision"
+    verdict, *words = evaluation["words"]
     return Judgement(
-        words=tuple(evaluation["words"]),
+        verdict=verdict,
+        words=tuple(words),
         tables=(_table("Each product by itself", f"{columns} | False-positive rate", rows),),
         curve=None,
     )
+
+
+def drifted(record: Mapping[str, Any]) -> Drifted:
+    """What `drift.json` says: how far the run is from its reference, whole and by the column that was asked for."""
+    names, asked = record["titles"], record["settings"]
+    whole = [
+        (names.get(one["name"], one["name"]), _figure(one["delta"], SIGNED), _in_sd(one["median_shift"]))
+        for one in record["shifts"]
+    ]
+    columns = f"Quantity | Cliff's delta, {percent(asked['confidence'])} interval | Median, in robust SD"
+    tables = [_table("All images of the run", columns, whole)]
+    if parts := record["furthest"]:
+        quantities = [names.get(one["name"], one["name"]) for one in parts[0]["shifts"]]
+        columns = " | ".join([asked["by"] or "value", "images", *quantities, "what moved"])
+        title = f"Cliff's delta by {asked['by']}"
+        tables.append(_table(title, columns, [_part(part) for part in parts[:PARTS_SHOWN]]))
+    against = "the calibration images of the bundle" if record["against"] is None else record["against"]
+    return Drifted(f"Against {against}, on {record['created'][:10]}", tuple(record["words"]), tuple(tables))
+
+
+def _in_sd(shift: float | None) -> str:
+    return NOTHING if shift is None else f"{shift:+.3g}"
+
+
+def _part(part: Mapping[str, Any]) -> tuple[str, ...]:
+    deltas = (f"{one['delta']['value']:{SIGNED}}" for one in part["shifts"])
+    return (part["value"] or "none", f"{part['images']:,}", *deltas, part["cause"])
 
 
 def curve(points: Sequence[Point], cut: float | None) -> Curve | None:

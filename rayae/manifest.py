@@ -139,6 +139,10 @@ class Manifest:
             table = parquet.read_row_groups(list(range(begin, min(end, len(ends)))), use_threads=False)
         return table.slice(first - (int(ends[begin - 1]) if begin else 0), count).replace_schema_metadata(None)
 
+    def read_row(self, place: int) -> pa.Table:
+        """One row, a copy, so that no more of the file stays in memory."""
+        return self.read(place, 1).take([0])
+
     @functools.cached_property
     def _ends(self) -> NDArray[np.int64]:
         footer = self.footer

@@ -11,7 +11,7 @@ import io
 import json
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -158,17 +158,17 @@ def rows_of(run: Run, chunk: int) -> list[dict[str, Any]]:
         raise RunError(f"{uri} cannot be read ({' '.join(str(error).split())}); remove it.") from error
 
 
-def stored(run: Run, image_ids: Sequence[int]) -> dict[int, StoredMap]:
-    """The maps that a run has kept of these images, by image_id."""
+def stored(run: Run, image_ids: Sequence[int]) -> Iterator[tuple[int, StoredMap]]:
+    """The image_id and the maps of those of these images that a run has kept, one at a time."""
     there = set(storage.list_names(storage.join(run.uri, MAPS)))
     if not there:
-        return {}
+        return
     firsts, by_chunk = [chunk.first for chunk in run.chunks], defaultdict[int, set[int]](set)
     for image_id in image_ids:
         by_chunk[bisect_right(firsts, image_id) - 1].add(image_id)
-    chunks = [chunk for chunk in by_chunk if chunk_name(chunk) in there]
-    rows = (row for chunk in chunks for row in _rows_if_whole(run, chunk) if row["image_id"] in by_chunk[chunk])
-    return {row["image_id"]: _stored(row) for row in rows}
+    for chunk in by_chunk:
+        rows = _rows_if_whole(run, chunk) if chunk_name(chunk) in there else []
+        yield from ((row["image_id"], _stored(row)) for row in rows if row["image_id"] in by_chunk[chunk])
 
 
 def _rows_if_whole(run: Run, chunk: int) -> list[dict[str, Any]]:

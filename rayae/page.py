@@ -122,11 +122,21 @@ class Curve:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What `evaluate` found: sentences, then figures."""
+    """What `evaluate` found: the verdict, which stands on top of the page, other sentences, then figures."""
 
+    verdict: str
     words: tuple[str, ...]
     tables: tuple[Table, ...]
     curve: Curve | None
+
+
+@dataclass(frozen=True)
+class Drifted:
+    """What `drift` found: against what, sentences, then figures."""
+
+    title: str
+    words: tuple[str, ...]
+    tables: tuple[Table, ...]
 
 
 @dataclass(frozen=True)
@@ -180,6 +190,8 @@ class ReportPage:
     groups: Rates | None
     products: Products | None
     evaluation: Judgement | None
+    drifts: tuple[Drifted, ...]
+    """The latest first."""
     statuses: tuple[Count, ...]
     flagged: Count | None
     failures: tuple[Failure, ...]

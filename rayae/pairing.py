@@ -12,7 +12,9 @@ import numpy as np
 import pyarrow as pa
 
 from rayae.agreement import Flags, Labelled, flags_by_label
+from rayae.cuts.labelled import keys_of
 from rayae.database import Answer, Database, quoted
+from rayae.decisions import Decision
 from rayae.errors import DataError
 from rayae.manifest import is_defect
 from rayae.results import Status
@@ -22,6 +24,7 @@ SCHEMAS = ("a", "b")
 GIVEN_LABELS = "given_labels"
 IN_BOTH = "score_a IS NOT NULL AND score_b IS NOT NULL"
 LABELLED_UNUSED, AND_FAR = "label IS NOT NULL AND NOT is_used", " AND NOT is_near"
+DID_NOT_CHOOSE = "NOT has_chosen"
 COUNTS = {
     "images": "count(*)",
     "scored": f"count(*) FILTER ({IN_BOTH})",
@@ -31,6 +34,7 @@ COUNTS = {
     "labels_differ": "count(*) FILTER (labels_differ)",
     "used": f"count(*) FILTER ({IN_BOTH} AND label IS NOT NULL AND is_used)",
     "of_used_groups": f"count(*) FILTER ({IN_BOTH} AND label IS NOT NULL AND is_near AND NOT is_used)",
+    "chose": f"count(*) FILTER ({IN_BOTH} AND label IS NOT NULL AND has_chosen)",
     "strange_a": "count(*) FILTER (NOT isfinite(score_a))",
     "strange_b": "count(*) FILTER (NOT isfinite(score_b))",
 }
@@ -54,6 +58,8 @@ class Counts:
     """Labelled and scored in both, but a bundle was made with them."""
     of_used_groups: int
     """The same, but a bundle was made with others of their groups."""
+    chose: int
+    """Labelled and scored in both, but the cut of a decision was chosen by them or by others of their groups."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +74,11 @@ class Pairs:
     """Whether images of groups that a bundle was made with are among them, as a class has no others."""
 
     def flags(self, *, evaluated: bool = False) -> dict[str | None, Flags]:
-        """Who flags how many images of each label; `evaluated`: of those alone by which bundles are judged.
+        """Who flags how many images of each label; `evaluated`: of those alone by which cuts are judged.
 
         Empty when one of the two has no cut.
         """
-        wanted = f" AND {self.judging}" if evaluated else ""
+        wanted = f" AND {self.judging} AND {DID_NOT_CHOOSE}" if evaluated else ""
         found = self.database.table(
             f"SELECT label, flagged_a, flagged_b, count(*) AS images FROM pairs WHERE {IN_BOTH} AND "
             f"flagged_a IS NOT NULL AND flagged_b IS NOT NULL{wanted} GROUP BY ALL"
@@ -126,7 +132,7 @@ class Pairs:
 def pair(
     database: Database,
     runs: tuple[Run, Run],
-    decisions: tuple[str | None, str | None],
+    decisions: tuple[Decision | None, Decision | None],
     used_uris: Collection[str],
     used_groups: Collection[str],
     labels: pa.Table | None = None,
@@ -134,13 +140,15 @@ def pair(
     """Join two runs, which are opened as `a` and `b`, by their images, with the flags of decisions or their own.
 
     What is used are images that a bundle was made with, and their groups. `labels` has image_id, label and group of
-    images of A, in place of those that it has. DataError when the runs have no image in common, and when a scored image
-    has no finite score.
+    images of A, in place of those that it has. Images that chose the cut of a decision do not judge flags. DataError
+    when the runs have no image in common, and when a scored image has no finite score.
     """
     if labels is not None:
         database.add(GIVEN_LABELS, labels.select(["image_id", "label", "group"]))
     for name, names in (("used_uris", used_uris), ("used_groups", used_groups)):
         database.add(name, pa.table({"name": pa.array(list(names), pa.string())}))
+    for name, decision in zip(SCHEMAS, decisions, strict=True):
+        database.add(f"choosers_{name}", _choosers(database, name, 0.0 if decision is None else decision.choose_on))
     key = "image_id" if runs[0].fingerprint["manifest"] == runs[1].fingerprint["manifest"] else "uri"
     a, b = _side("a", decisions[0], has_given_labels=labels is not None), _side("b", decisions[1])
     database.make("pairs", f"{_columns(labels is not None)} FROM {a} JOIN {b} USING ({key})")
@@ -152,18 +160,30 @@ def pair(
     return Pairs(database, counts, LABELLED_UNUSED + ("" if near_ones_judge else AND_FAR), near_ones_judge)
 
 
-def _side(schema: str, decision: str | None, *, has_given_labels: bool = False) -> str:
+def _choosers(database: Database, schema: str, share: float) -> pa.Table:
+    """The groups, and the images of none, of which labelled ones have chosen a cut: this share of all of them."""
+    kept = list[pa.Array]()
+    if share:
+        sql = f'SELECT DISTINCT coalesce("group", uri) AS name FROM {schema}.results'
+        for batch in database.ask(f'{sql} WHERE label IS NOT NULL OR "group" IS NOT NULL').batches:
+            names = batch["name"]
+            kept.append(names.filter(pa.array(keys_of(names.to_pylist()) < share)))
+    return pa.table({"name": pa.chunked_array(kept, pa.string())})
+
+
+def _side(schema: str, decision: Decision | None, *, has_given_labels: bool = False) -> str:
     """The rows of a run, with the labels and the flags that are compared."""
     rows, labels = f"FROM {schema}.results AS r", 'r.label, r."group"'
     if has_given_labels:
         rows += f" LEFT JOIN {GIVEN_LABELS} AS l ON l.image_id = r.image_id"
         labels = 'l.label, l."group"'
     if decision is not None:
-        flags = f"SELECT image_id, is_anomaly FROM {schema}.flags WHERE decision = {quoted(decision)}"
+        flags = f"SELECT image_id, is_anomaly FROM {schema}.flags WHERE decision = {quoted(decision.id)}"
         rows += f" LEFT JOIN ({flags}) AS f ON f.image_id = r.image_id"
     score = f"CASE WHEN r.status = {quoted(Status.SCORED)} THEN r.score END AS score"
     flagged = f"{'r' if decision is None else 'f'}.is_anomaly AS flagged"
-    return f"(SELECT r.image_id, r.uri, {labels}, {score}, {flagged} {rows}) AS {schema}"
+    chose = f'coalesce(r."group", r.uri) IN (SELECT name FROM choosers_{schema}) AS chose'
+    return f"(SELECT r.image_id, r.uri, {labels}, {score}, {flagged}, {chose} {rows}) AS {schema}"
 
 
 def _columns(has_given_labels: bool) -> str:
@@ -173,7 +193,7 @@ def _columns(has_given_labels: bool) -> str:
         label = "coalesce(a.label, b.label) AS label, coalesce(a.label <> b.label, false) AS labels_differ"
     return (
         f"SELECT a.image_id AS image_a, b.image_id AS image_b, {label}, a.score AS score_a, b.score AS score_b, "
-        "a.flagged AS flagged_a, b.flagged AS flagged_b, "
+        "a.flagged AS flagged_a, b.flagged AS flagged_b, a.chose OR b.chose AS has_chosen, "
         f"hash(coalesce('group ' || {group}, 'image ' || a.uri)) AS cluster, "
         "a.uri IN (SELECT name FROM used_uris) AS is_used, "
         f"coalesce({group} IN (SELECT name FROM used_groups), false) AS is_near"

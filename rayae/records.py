@@ -47,6 +47,12 @@ def settings_of_a_run(value: Any) -> None:
         raise ValueError
 
 
+def sentences(value: Any) -> None:
+    """Texts, one at least."""
+    if not isinstance(value, list) or not value or not all(isinstance(item, str) for item in value):
+        raise ValueError
+
+
 NUMBER = (int, float)
 OPTIONAL_NUMBER = (int, float, type(None))
 OPTIONAL_TEXT = (str, type(None))
@@ -112,7 +118,7 @@ FLOOR = {"title": str, "auroc": figure, "lead": figure}
 EVALUATION_SHAPE = {
     "primary": str,
     "confidence": NUMBER,
-    "words": [str],
+    "words": sentences,
     "skill": [{"name": str, "auroc": figure, "average_precision": figure}],
     "at_cut": {"recall": figure, "precision": figure, "false_positive_rate": figure, "f1": figure},
     "trade_off": [{"cut": NUMBER, "recall": known_figure, "precision": known_figure}],
@@ -123,8 +129,18 @@ EVALUATION_SHAPE = {
     },
     "errors": [{"role": str, "images": int, "median": OPTIONAL_NUMBER, "mean": OPTIONAL_NUMBER}],
 }
-EVALUATIONS_SHAPE = {"column": str, "words": [str], "products": Each(EVALUATION_SHAPE), "confidence": NUMBER}
+EVALUATIONS_SHAPE = {"column": str, "words": sentences, "products": Each(EVALUATION_SHAPE), "confidence": NUMBER}
 """Of a run with a set of bundles: an evaluation a product."""
+SHIFT = {"name": str, "delta": known_figure, "median_shift": OPTIONAL_NUMBER}
+DRIFT_SHAPE = {
+    "created": moment,
+    "against": OPTIONAL_TEXT,
+    "settings": {"by": OPTIONAL_TEXT, "confidence": NUMBER},
+    "titles": Each(str),
+    "words": [str],
+    "shifts": [SHIFT],
+    "furthest": [{"value": OPTIONAL_TEXT, "images": int, "cause": str, "shifts": [SHIFT]}],
+}
 
 
 def read_record(uri: str, shape: Shape, remedy: str) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from rayae.decisions import Decision
 from rayae.distributions import distribution
 from rayae.gallery import left_out, link, p_words, rows_of, title
 from rayae.histogram import number
-from rayae.judgement import judged
+from rayae.judgement import drifted, judged
 from rayae.overview import EXAMPLES, Overview, Tally
 from rayae.page import Count, Fact, Failure, Gallery, Products, Rate, Rates, ReportPage, Shown, Worst, render
 from rayae.pictures import INFERNO, brightest, heat, photograph
@@ -24,7 +24,7 @@ from rayae.threshold import Threshold
 
 __all__ = ["ReportPage", "WorstPicture", "compose", "render"]
 
-GROUPS_SHOWN = 30
+GROUPS_SHOWN, DRIFTS_SHOWN = 30, 3
 CONFIDENCE = 0.95
 """Of the intervals of rates, where no threshold says another one."""
 
@@ -57,6 +57,7 @@ def compose(
     decision: Decision | None = None,
     calibration: NDArray[np.float32] | None = None,
     evaluation: Mapping[str, Any] | None = None,
+    drifts: Sequence[Mapping[str, Any]] = (),
     products: Products | None = None,
     pictures: Sequence[WorstPicture] = (),
     notes: Sequence[str] = (),
@@ -84,6 +85,7 @@ def compose(
         groups=_rates(overview, confidence),
         products=products,
         evaluation=None if evaluation is None else judged(evaluation, cut),
+        drifts=tuple(drifted(record) for record in drifts[:DRIFTS_SHOWN]),
         statuses=tuple(_count(status, count, overview.images) for status, count in overview.by_status.items()),
         flagged=_count("flagged", overview.flagged, overview.judged) if overview.judged else None,
         failures=tuple(

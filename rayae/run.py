@@ -22,6 +22,7 @@ from rayae.errors import ConfigError, DataError, RunError, StorageError
 from rayae.filelist import RESULTS, FileList
 from rayae.manifest import Chunk, Manifest, chunks_at
 from rayae.records import (
+    DRIFT_SHAPE,
     EVALUATION_SHAPE,
     EVALUATIONS_SHAPE,
     PRODUCTS_SHAPE,
@@ -43,6 +44,7 @@ IN_HAND = "in_hand.json"
 CALIBRATION = "calibration.parquet"
 EVALUATION = "evaluation.json"
 REPORT = "report.html"
+DRIFT, DRIFT_RECORD = "drift", "drift.json"
 FOOTER_READERS = 32
 
 
@@ -311,6 +313,13 @@ class Run:
         remedy = f"`rayae evaluate {self.uri}` writes it anew"
         shape = EVALUATION_SHAPE if self.assignment.column is None else EVALUATIONS_SHAPE
         return read_record(uri or storage.join(self.uri, EVALUATION), shape, remedy)
+
+    def drifts(self) -> list[dict[str, Any]]:
+        """What `drift` wrote about the run in its own directory, the latest first; RunError for a damaged one."""
+        folder = storage.join(self.uri, DRIFT)
+        uris = [storage.join(folder, name, DRIFT_RECORD) for name in storage.list_names(folder)]
+        read = (read_record(uri, DRIFT_SHAPE, f"`rayae drift {self.uri}` writes it anew") for uri in uris)
+        return sorted((found for found in read if found is not None), key=lambda one: one["created"], reverse=True)
 
     def finish(self, statistics: Mapping[str, Any]) -> None:
         """Say that every chunk is there."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from rayae.gates import GENERALISES, MEMORISED
 from rayae.statistics import percent
 
+FINE = "fine"
+"""The name of the verdict that nothing is wrong."""
 LEAST_VARIANCE_KEPT = 0.05
 """A single number a picture keeps more: on 2,624 photographs of solar cells the first principal component has 71 %."""
 LITTLE_EXPLAINED = 0.5
@@ -189,7 +191,7 @@ def leaking(twins: Twins) -> Verdict | None:
 
 def _fine(figures: Figures) -> Verdict:
     ratio = error_ratio(figures.train_error, figures.held_out_error)
-    return Verdict("fine", ratio, " ".join(_fine_words(ratio, figures.variety, len(figures.held_out_losses))))
+    return Verdict(FINE, ratio, " ".join(_fine_words(ratio, figures.variety, len(figures.held_out_losses))))
 
 
 def _fine_words(ratio: float | None, variety: Variety, epochs: int) -> Iterator[str]:

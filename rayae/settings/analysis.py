@@ -75,7 +75,8 @@ class DriftSettings(AnalysisSettings):
     against: str | None = None
     """Another run of the same bundle that this one is held against; default: the bundle's calibration images."""
     by: str | None = None
-    """`day`, `group` or another column of the manifest: the run is told for each of its values, too."""
+    """`day`, `group` or another column of the manifest: the run is told for each of its values, too, of which it has
+    10 images or more."""
     time: str | None = None
     """Of by=day: the column with the time or the date; default: the only one that the manifest has."""
     smallest_effect: OpenFraction = 0.2

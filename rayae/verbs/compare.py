@@ -9,6 +9,7 @@ import pyarrow as pa
 from rayae import __version__, answers, decisions, storage
 from rayae.agreement import NO_DEFECT, NO_FLAGS, NO_NORMAL, Flags, Ranking, Rates, in_words, rank, rates
 from rayae.database import Answer, opened
+from rayae.decisions import Decision
 from rayae.disagreement import compose, furthest
 from rayae.errors import ConfigError, RayaeError
 from rayae.exhibits import number, signed, span
@@ -27,20 +28,18 @@ from rayae.verbs.report import bundle_of, pictures
 SHOWN = 20
 """Images that are shown of those on which the runs disagree most."""
 Runs = tuple[Run, Run]
-Asked = tuple[str | None, str | None]
+Asked = tuple[Decision | None, Decision | None]
 
 
 def compare(settings: CompareSettings) -> None:
     """Hold two runs against each other on the images that both have: ranking, flags, and where they disagree most."""
     runs = (finished(settings.run_a), finished(settings.run_b))
-    asked = (settings.decision_a, settings.decision_b)
-    refuse_decisions(runs, asked)
+    asked = decisions_of(runs, settings)
     out = storage.absolute(settings.out or default_out(runs, asked, settings.labels))
     with opened(list(zip(SCHEMAS, runs, strict=True)), settings.memory_bytes) as database:
         used = used_by_both(runs)
         pairs = pair(database, runs, asked, used.uris, used.groups, labels_of(runs[0], settings.labels))
         tell_counts(runs, pairs)
-        warn_of_choosers(runs, asked)
         found = measure(pairs, settings.confidence)
         tell(found)
         tell_flags(runs, asked, found.flags)
@@ -90,35 +89,26 @@ def finished(uri: str) -> Run:
     return run
 
 
-def refuse_decisions(runs: Runs, asked: Asked) -> None:
-    """ConfigError for a decision that is not there, and for a run that is compared with itself."""
-    for run, decision in zip(runs, asked, strict=True):
-        if decision is not None:
-            decisions.named(run, decision)
-    if runs[0].uri == runs[1].uri and asked[0] == asked[1]:
+def decisions_of(runs: Runs, settings: CompareSettings) -> Asked:
+    """The decisions that are asked for; ConfigError for one that is not there, and for a run compared with itself."""
+    a, b = settings.decision_a, settings.decision_b
+    found = tuple(None if one is None else decisions.named(run, one) for run, one in zip(runs, (a, b), strict=True))
+    if runs[0].uri == runs[1].uri and a == b:
         raise ConfigError(f"run_a and run_b are both {runs[0].uri}: name two runs, or two decisions about this one.")
+    return found[0], found[1]
 
 
 def default_out(runs: Runs, asked: Asked, labels: str | None) -> str:
     """A directory in the first run, named by both runs, their decisions and the labels that are given."""
-    name = short_hash([*((run.uri, run.record["fingerprint_hash"]) for run in runs), *asked, labels])
+    ids = (None if decision is None else decision.id for decision in asked)
+    name = short_hash([*((run.uri, run.record["fingerprint_hash"]) for run in runs), *ids, labels])
     return storage.join(runs[0].uri, "comparisons", name)
 
 
-def about(run: Run, decision: str | None) -> dict[str, str | None]:
+def about(run: Run, decision: Decision | None) -> dict[str, str | None]:
     """What is compared."""
     bundle, score = run.assignment.bundle_id, str(run.record["primary_score"])
-    return {"run": run.uri, "bundle_id": bundle, "score": score, "decision": decision}
-
-
-def warn_of_choosers(runs: Runs, asked: Asked) -> None:
-    """Warn where labelled images of a run have chosen the cut that they judge here."""
-    for run, decision in zip(runs, asked, strict=True):
-        if decision is not None and decisions.named(run, decision).labels is not None:
-            warn(
-                f"labelled images of {run.uri} have chosen the cut of its decision {decision} and judge it here, so "
-                "its recall and false alarms may be too good; `rayae evaluate RUN decision=` leaves them out."
-            )
+    return {"run": run.uri, "bundle_id": bundle, "score": score, "decision": None if decision is None else decision.id}
 
 
 def used_by_both(runs: Runs) -> Used:
@@ -159,6 +149,8 @@ def tell_counts(runs: Runs, pairs: Pairs) -> None:
         warn(f"{counts.labels_differ:,} images have another label in B; that of A counts.")
     if counts.used:
         say(f"{counts.used:,} labelled images do not judge: a bundle was made with them")
+    if counts.chose:
+        say(f"{counts.chose:,} labelled images judge the ranking but not the flags: they chose the cut of a decision")
     if counts.of_used_groups:
         judge = (
             "judge, as a class has no others, so the figures may be too good"

@@ -3,6 +3,7 @@
 from rayae import storage
 from rayae.settings import (
     DemoSettings,
+    DriftSettings,
     EvaluateSettings,
     IndexSettings,
     PreprocessSettings,
@@ -13,6 +14,7 @@ from rayae.settings import (
 )
 from rayae.solar_cells import LICENCE, fetch, write_labels
 from rayae.terminal import say
+from rayae.verbs.drift import drift
 from rayae.verbs.evaluate import evaluate
 from rayae.verbs.index import index
 from rayae.verbs.report import report
@@ -24,7 +26,7 @@ EPOCHS = 8
 
 
 def demo(settings: DemoSettings) -> None:
-    """Fetch the photographs, then index, train, calibrate, score, verify, evaluate and report."""
+    """Fetch the photographs, then index, train, calibrate, score, verify, evaluate, look for drift and report."""
     out = storage.absolute(settings.out)
     manifest, bundle, run = (storage.join(out, name) for name in ("manifest.parquet", "bundle", "run"))
     say(LICENCE)
@@ -50,6 +52,8 @@ def demo(settings: DemoSettings) -> None:
     verify(VerifySettings(run=run))
     _title("evaluate")
     evaluate(EvaluateSettings(run=run))
+    _title("drift")
+    drift(DriftSettings(run=run))
     _title("report")
     report(ReportSettings(run=run))
     say(f"Parquet: {storage.join(run, 'chunks')}")

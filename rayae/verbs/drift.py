@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -13,11 +14,11 @@ from rayae.errors import ConfigError, RunError
 from rayae.exhibits import signed, span
 from rayae.reference import REFERENCE, RUN, Kept, keep_calibration, keep_run, quantities, sample
 from rayae.results import PIXEL_STATISTICS
-from rayae.run import Run, short_hash
+from rayae.run import DRIFT, DRIFT_RECORD, Run, short_hash
 from rayae.settings import DriftSettings
 from rayae.statistics import percent
 from rayae.terminal import say, show_table, warn
-from rayae.verbs.drift_parts import measure_parts, tell_parts, unit_of, write_parts
+from rayae.verbs.drift_parts import furthest_of, measure_parts, tell_parts, unit_of, write_parts
 from rayae.verbs.flag_bundle import bundle_of, used_by
 from rayae.verbs.query import tell_unfinished
 
@@ -38,12 +39,15 @@ def drift(settings: DriftSettings) -> None:
             say(sentence)
         parts = [] if settings.by is None else measure_parts(database, settings)
     about = about_it(run, other, settings)
-    out = storage.absolute(settings.out or storage.join(run.uri, "drift", short_hash(about)))
+    out = storage.absolute(settings.out or storage.join(run.uri, DRIFT, short_hash(about)))
+    furthest = furthest_of(settings, parts)
     if parts:
-        tell_parts(settings, parts, score)
+        tell_parts(settings, furthest, parts, score)
         write_parts(storage.join(out, "parts.parquet"), parts)
-    record = {"rayae": __version__, **about, **asdict(whole), "words": words}
-    storage.write_json(storage.join(out, "drift.json"), record)
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    found = {**asdict(whole), "titles": titles(score), "words": words}
+    found["furthest"] = [asdict(one) for one in furthest]
+    storage.write_json(storage.join(out, DRIFT_RECORD), {"rayae": __version__, "created": created, **about, **found})
     say(f"drift: {out}")
 
 

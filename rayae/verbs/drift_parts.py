@@ -76,15 +76,20 @@ def measure_parts(database: Database, settings: DriftSettings) -> list[Drift]:
     return [measure(value, own, reference, each, settings.smallest_effect) for value, own in found]
 
 
-def tell_parts(settings: DriftSettings, parts: Sequence[Drift], score: str) -> None:
-    """Show the values: days in their order, others the furthest by their score first."""
+def furthest_of(settings: DriftSettings, parts: Sequence[Drift]) -> Sequence[Drift]:
+    """The values that a table shows: days in their order, others the furthest by their score first."""
     ordered = list(parts)
     if settings.by != DAY:
         ordered.sort(key=lambda one: -abs(one.shifts[0].delta.value or 0.0))
-    columns = [str(settings.by), "images", *(titles(score)[one.name] for one in parts[0].shifts), "what moved"]
+    return ordered[: settings.rows]
+
+
+def tell_parts(settings: DriftSettings, shown: Sequence[Drift], parts: Sequence[Drift], score: str) -> None:
+    """Show the furthest values, and what moved in how many of all."""
+    columns = [str(settings.by), "images", *(titles(score)[one.name] for one in shown[0].shifts), "what moved"]
     rows = [
         [one.value or "none", f"{one.images:,}", *(signed(own.delta.value) for own in one.shifts), one.cause]
-        for one in ordered[: settings.rows]
+        for one in shown
     ]
     show_table(f"Cliff's delta by {settings.by}, {len(rows):,} of {len(parts):,}", columns, rows)
     counts = Counter(one.cause for one in parts).most_common()

@@ -95,6 +95,8 @@ def _write(run: Run, figures: Mapping[str, Any], settings: EvaluateSettings, dec
     about = {"run": run.uri, "bundle_id": run.assignment.bundle_id, "threshold_id": cut}
     whole = {**about, "settings": kept(settings.model_dump(mode="json")), **figures}
     uri = storage.join(run.uri, EVALUATION) if decision is None else decisions.place(run, decision.id, EVALUATION)
+    if storage.exists(uri):
+        say(f"{uri} held an earlier evaluation, which this one replaces")
     storage.write_json(uri, whole)
     return uri
 

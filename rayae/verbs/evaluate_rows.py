@@ -28,6 +28,7 @@ from rayae.statistics import Bools
 from rayae.survey import MOD, digest_of
 from rayae.terminal import say, warn
 from rayae.threshold import Threshold
+from rayae.verdicts import FINE
 
 FLAGGED, CHOSE = "flagged by the decision", "chose the decision"
 """Columns beside those of the results, for as long as the rows are in memory."""
@@ -55,6 +56,7 @@ class Gathered:
         chosen_on = 0 if decision.labels is None else sum(decision.labels["chosen_on"].values())
         return replace(
             about,
+            promised_fdr=decision.ruling.settings.get("fdr"),
             decision=decision.id,
             chosen_on=chosen_on,
             cuts_of_groups=len(decision.ruling.thresholds) - 1,
@@ -135,11 +137,10 @@ def together(run: Run, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
 def judged_by(decision: Decision, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """Rows with the flags of a decision, and with who chose its cut; warns when scores have changed since."""
     digest, thresholds = 0, decision.ruling.thresholds
-    share = 0.0 if decision.labels is None else float(decision.ruling.settings["choose_on"])
     for table in tables:
         digest = (digest + digest_of(table)) % MOD
         flags = pa.array(anomalies(table, thresholds))
-        yield table.append_column(FLAGGED, flags).append_column(CHOSE, pa.array(chose(table, share)))
+        yield table.append_column(FLAGGED, flags).append_column(CHOSE, pa.array(chose(table, decision.choose_on)))
     if f"{digest:016x}" != decision.ruling.scores:
         warn(
             f"the decision {decision.id} was made before the scores of some images changed; its cut is asked of those "
@@ -186,5 +187,5 @@ def names(images: pa.Table) -> list[str]:
 def training_of(bundle: Bundle) -> Training:
     """What the bundle says of its own training: the ratio of its errors, and near-duplicates between its sides."""
     said = {verdict["name"]: verdict for verdict in bundle.training.get("verdicts", [])}
-    ratio = next((said[name]["figure"] for name in ("overfit", "fine") if name in said), None)
+    ratio = next((said[name]["figure"] for name in ("overfit", FINE) if name in said), None)
     return Training(ratio, said["leaking"]["sentence"] if "leaking" in said else None)

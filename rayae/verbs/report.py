@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rayae import storage
 from rayae.bundle import Bundle
 from rayae.bundle_set import open_assigned
-from rayae.database import opened
+from rayae.database import opened, unless_compacted
 from rayae.decisions import Decision, named, place
 from rayae.distributions import chosen, products_of
 from rayae.errors import ConfigError, RayaeError, RunError
@@ -28,6 +28,7 @@ from rayae.run import EVALUATION, REPORT, Run
 from rayae.settings import ReportSettings
 from rayae.terminal import say, warn
 from rayae.threshold import Threshold
+from rayae.verdicts import FINE
 
 if TYPE_CHECKING:
     from rayae.scorer import Scorer
@@ -42,11 +43,12 @@ def report(settings: ReportSettings) -> None:
     decision = None if settings.decision is None else named(run, settings.decision)
     threshold = run.threshold if decision is None else decision.threshold
     evaluation = run.evaluation(None if decision is None else place(run, decision.id, EVALUATION))
-    asked = ask(run, decision, threshold, settings)
+    asked = unless_compacted(run, partial(ask, run, decision, threshold, settings))
     first = asked.shown.slice(0, settings.gallery)
     shown, notes = pictures_of(run, first)
     for note in notes:
         warn(note)
+    drifts, damage = drifts_of(run)
     page = compose(
         run.uri,
         run.record,
@@ -58,9 +60,10 @@ def report(settings: ReportSettings) -> None:
         decision=decision,
         calibration=run.calibration,
         evaluation=evaluation,
+        drifts=drifts,
         products=asked.products,
         pictures=shown,
-        notes=[*notes, *notes_on(run, asked.overview, decision, evaluation)],
+        notes=[*words_of_training(run), *damage, *notes, *notes_on(run, asked.overview, decision, evaluation)],
     )
     storage.write_text(out, render(page))
     say(f"report: {out}")
@@ -115,12 +118,28 @@ def notes_on(
         yield "The evaluation below was made at another cut than the one of this page."
 
 
+def words_of_training(run: Run) -> Iterator[str]:
+    """What the bundle's own training found to be wrong; of a set of bundles nothing."""
+    bundle = None if run.assignment.column is not None else bundle_of(run)[0]
+    for verdict in [] if bundle is None else bundle.training.get("verdicts", []):
+        if verdict["name"] != FINE:
+            yield f"The training of the bundle says `{verdict['name']}`. {verdict['sentence']}"
+
+
+def drifts_of(run: Run) -> tuple[Sequence[Mapping[str, Any]], list[str]]:
+    """What `drift` has written about a run, and what has to be said when that is damaged."""
+    try:
+        return run.drifts(), []
+    except RunError as error:
+        return [], [f"What `rayae drift` found is left out: {error}"]
+
+
 def pictures_of(run: Run, rows: pa.Table) -> tuple[list[WorstPicture], list[str]]:
     """The images of rows as the run has kept them, and else read and reconstructed once more; what has to be said."""
     ids, side = rows["image_id"].to_pylist(), side_of(rows.num_rows)
-    known, uris = stored(run, ids), dict(zip(ids, rows["uri"].to_pylist(), strict=True))
-    shown = {image_id: kept(image_id, uris[image_id], one, side) for image_id, one in known.items()}
-    others = rows.filter(pa.array([image_id not in known for image_id in ids], pa.bool_()))
+    uris = dict(zip(ids, rows["uri"].to_pylist(), strict=True))
+    shown = {image_id: kept(image_id, uris[image_id], one, side) for image_id, one in stored(run, ids)}
+    others = rows.filter(pa.array([image_id not in shown for image_id in ids], pa.bool_()))
     notes = list[str]()
     if run.assignment.column is not None:
         again = pictures_of_products(run, others, side)
@@ -188,7 +207,7 @@ def pictures(run: Run, bundle: Bundle | None, worst: pa.Table, side: int = LONGE
     found = list[WorstPicture]()
     for first in range(0, len(rows), scorer.micro_batch):
         batch = rows[first : first + scorer.micro_batch]
-        images = pa.concat_tables([manifest.read(image_id, 1) for image_id, _ in batch])
+        images = pa.concat_tables([manifest.read_row(image_id) for image_id, _ in batch])
         again = list(read_ahead(partial(read_again, loader), images_of(images)))
         found += reconstructed(scorer, batch, again, side)
     return found

@@ -126,7 +126,7 @@ def _inline(job: Job) -> Fitted:
 
 def _keeper(job: Job, checkpoint: str) -> Callable[[Told], None]:
     """What is kept and shown of each epoch."""
-    table = HistoryTable(job.plan.epochs, already=len(read_history(job.folder)) if storage.exists(checkpoint) else 0)
+    table = HistoryTable(job.plan.epochs, already=read_history(job.folder) if storage.exists(checkpoint) else ())
 
     def keep(told: Told) -> None:
         storage.write_bytes(checkpoint, told.make_checkpoint())

@@ -28,6 +28,8 @@ GOOD = Evidence(
     f1_of_flagging_everything=Figure(0.33),
     false_positive_rate=Figure(0.05, 0.02, 0.09),
     promised=0.08,
+    promised_fdr=None,
+    precision=Figure(0.8, 0.7, 0.88),
     has_cut=True,
     leaks={"share a group with images that the bundle was made with": 0},
     alike=0,
@@ -117,6 +119,12 @@ FAILURES = {
             0.15,
             "20 % of the normal images are flagged, at least 15 % by its interval; the cut promises at most 8 %.",
         ),
+        (
+            {"promised_fdr": 0.1},
+            pytest.approx(0.12),
+            "20 % of the flagged labelled images are normal, at least 12 % by the interval; the decision promises at "
+            "most 10 % on average, if defects are labelled as often as normal images.",
+        ),
         ({"promised": None}, None, "The cut states no bound of its false-positive rate."),
         ({"has_cut": False}, None, "There is no cut, so nothing is flagged."),
         ({"calibrated_on_defects": 4}, 4, "The cut was calibrated on 4 images that are labelled as defects."),
@@ -149,6 +157,7 @@ def test_each_gate_fails_alone_with_its_figure_and_its_limit(name, change, figur
             "Whether the score ranks better than the nearest training image nobody can tell without an interval.",
         ),
         ("guarantee", {"false_positive_rate": Figure(None, reason="No normal image.")}, "No normal image."),
+        ("guarantee", {"promised_fdr": 0.1, "precision": Figure(None, reason="No flag.")}, "No flag."),
     ],
 )
 def test_what_nobody_can_tell_is_no_pass(name, change, sentence):
@@ -169,6 +178,7 @@ def test_the_limits_themselves():
     assert passes("images", fewest_groups=None)
     assert not passes("floors", leads={"a": Figure(0.1, 0.0, 0.2)})
     assert passes("guarantee", promised=0.02)
+    assert passes("guarantee", promised_fdr=0.13, promised=None)
 
 
 def test_the_fewest_images_bound_a_rate_as_they_say():

@@ -49,7 +49,7 @@ def test_the_table_shows_each_epoch_once(capsys):
 
 
 def test_a_table_that_goes_on_says_after_which_epoch_and_shows_no_epoch_before(capsys):
-    HistoryTable(40, already=2).show(EPOCHS)
+    HistoryTable(40, already=EPOCHS[:2]).show(EPOCHS)
     said, header, *rows = capsys.readouterr().out.splitlines()
     assert (said, header) == ("the first 2 of 40 epochs are done; what follows comes after them", HEADER)
     assert [row.split()[:3] for row in rows] == [["3", "of", "40"]]
@@ -62,6 +62,19 @@ def test_a_change_in_the_number_of_workers_is_told_before_its_epoch(capsys):
     said = capsys.readouterr().out.splitlines()
     assert [line[:8].strip() for line in said] == ["epoch", "1 of 3", "3 worker", "2 of 3", "3 of 3"]
     assert said[2] == "3 worker(s) from epoch 2 on, and 1 before"
+
+
+def test_epochs_that_fewer_workers_do_again_are_told_again(capsys):
+    """As when a machine is drained after an epoch that was told and before its checkpoint was kept."""
+    two = [replace(epoch, workers=2) for epoch in EPOCHS[:2]]
+    table = HistoryTable(3)
+    table.show(two)
+    table.show(two[:1])
+    capsys.readouterr()
+    table.show([two[0], *EPOCHS[1:]])
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "1 worker(s) from epoch 2 on, and 2 before"
+    assert [line.split()[:3] for line in said[1:]] == [["2", "of", "3"], ["3", "of", "3"]]
 
 
 def test_in_json_an_epoch_is_a_line_with_its_figures_and_there_is_no_header(capsys):

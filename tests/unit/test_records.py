@@ -78,6 +78,7 @@ def run(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = [f"images={images}", f"bundle={bundle}", f"out={folder}/run", "labels=folder", "placement=inline"]
     assert main(["score", *words]) == 0
     assert main(["evaluate", f"{folder}/run", "resamples=100"]) == 0
+    assert main(["drift", f"{folder}/run"]) == 0
     return folder / "run"
 
 
@@ -85,6 +86,7 @@ ASKED = {
     "run.json": (["verify"], ["status"], ["report", "worst=0"]),
     "_SUCCESS.json": (["verify"], ["status"], ["report", "worst=0"], ["score", "placement=inline"]),
     "evaluation.json": (["report", "gallery=0"],),
+    "drift.json": (["report", "gallery=0"],),
     "files.json": (["verify"], ["status"], ["report", "worst=0"], ["compact"], ["retry"]),
     "lease.json": (["status"],),
 }
@@ -103,6 +105,7 @@ READ: dict[str, Callable[[str], Any]] = {
     "run.json": Run.open,
     "_SUCCESS.json": lambda uri: Run.open(uri).success(),
     "evaluation.json": lambda uri: Run.open(uri).evaluation(),
+    "drift.json": lambda uri: Run.open(uri).drifts(),
     "files.json": lambda uri: Run.open(uri).file_list(),
     "lease.json": holder_of,
 }
@@ -117,12 +120,15 @@ def test_no_damage_to_a_file_of_a_run_ends_in_a_traceback(
         assert main(["compact", str(mine)]) == 0
     if name == "lease.json":
         (mine / name).write_bytes(Holder.here().to_bytes())
-    whole = json.loads((mine / name).read_text())
+    file = next(mine.rglob(name))
+    whole = json.loads(file.read_text())
     if name == "run.json":
         whole["settings"] = {}
+    if name == "drift.json":
+        whole["furthest"] = [{"value": "a", "images": 10, "cause": "none", "shifts": whole["shifts"]}]
     fine = 0
     for damaged in every_damage(whole):
-        (mine / name).write_text(json.dumps(damaged()))
+        file.write_text(json.dumps(damaged()))
         refused = refusal(lambda: READ[name](str(mine)))
         assert refused is None or re.search(r"\.json|file list", refused.splitlines()[0])
         fine += refused is None

@@ -308,7 +308,9 @@ def test_the_evaluation_is_told_in_its_words_and_figures() -> None:
     found = evaluate(full, primary="mse", scores=["mse"], cut=0.004, roles=[None, None, None, "train", None])
     page = page_of(table, evaluation=json.loads(json.dumps(found.to_dict())))
     assert page.evaluation is not None
-    assert page.evaluation.words == tuple(found.words)
+    assert (page.evaluation.verdict, *page.evaluation.words) == tuple(found.words)
+    seen = Seen(render(page)).text
+    assert seen.index(page.evaluation.verdict) < seen.index("Distribution of the score")
     ranking, floors, at_cut, roles = page.evaluation.tables
     assert ranking.rows[0][0] == "mse"
     assert ranking.rows[0][1].startswith("1.000")

@@ -51,7 +51,7 @@ def files(run, folder="maps"):
 def test_every_flagged_image_has_its_maps_and_no_other(keeping, bundle):
     run, plan = keeping
     list(score_inline(plan, run, run.chunks))
-    found = stored(run, range(10))
+    found = dict(stored(run, range(10)))
     assert sorted(found) == flagged(run)
     assert 0 < len(found) < 10
     scorer, pixels = Scorer.open(bundle), pictures(10)
@@ -98,7 +98,7 @@ def test_the_maps_of_a_chunk_are_there_when_its_rows_are(keeping, monkeypatch):
 def test_each_chunk_keeps_no_more_than_its_share(tmp_path, bundle, images):
     run, plan = run_of(tmp_path / "run", bundle, images)
     list(score_inline(replace(plan, most_maps=3), run, run.chunks))
-    found = stored(run, range(10))
+    found = dict(stored(run, range(10)))
     assert 0 < len(found) <= 3
     assert set(found) < set(flagged(run))
 
@@ -138,7 +138,7 @@ def test_the_report_shows_the_maps_of_images_that_are_gone(tmp_path, bundle, ima
 
 def test_images_without_maps_are_read_again(tmp_path, bundle, images):
     run = scored(tmp_path, bundle, images, "maps=flagged", "max_maps=3")
-    assert 0 < len(stored(run, range(10))) < len(flagged(run))
+    assert 0 < len(dict(stored(run, range(10)))) < len(flagged(run))
     assert main(["report", run.uri, "worst=0"]) == 0
     assert Path(run.uri, "report.html").read_text().count("data:image/png;base64,") == 3 * len(flagged(run))
 
@@ -146,17 +146,17 @@ def test_images_without_maps_are_read_again(tmp_path, bundle, images):
 def test_an_image_that_is_tried_again_joins_the_maps_of_its_chunk(tmp_path, bundle, images):
     paths = [Path(uri) for uri in images["uri"].to_pylist()]
     whole = scored(tmp_path, bundle, images, "maps=flagged")
-    expected = {image_id: one.original for image_id, one in stored(whole, range(10)).items()}
+    expected = {image_id: one.original for image_id, one in stored(whole, range(10))}
     away = flagged(whole)[0]
     data = paths[away].read_bytes()
     again, plan = run_of(tmp_path / "again", bundle, images)
     plan = replace(plan, most_maps=10)
     paths[away].unlink()
     list(score_inline(plan, again, again.chunks))
-    assert away not in stored(again, range(10))
+    assert away not in dict(stored(again, range(10)))
     paths[away].write_bytes(data)
     list(score_inline(replace(plan, retried=("missing",)), again, again.chunks))
-    found = stored(again, range(10))
+    found = dict(stored(again, range(10)))
     assert sorted(found) == sorted(expected)
     assert all((found[image_id].original == original).all() for image_id, original in expected.items())
 

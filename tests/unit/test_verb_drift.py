@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, date, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from scipy.stats import mannwhitneyu
 
 from rayae import bundle as bundles_of
 from rayae import storage
+from rayae.assignment import ALL
 from rayae.bundle import Bundle
 from rayae.bundle_set import BundleSet
+from rayae.calibrations import to_parquet
 from rayae.cli import main
 from rayae.manifest import complete, plan_chunks, write_manifest
 from rayae.results import PIXEL_STATISTICS, Judge, Outcome, Status, result_table
@@ -23,6 +26,7 @@ from rayae.run import MANIFEST, Run, total
 from tests.conftest import write_pictures
 from tests.unit.small_runs import create, plan, write_chunk
 from tests.unit.small_things import TRAINING_IMAGES, small_bundle
+from tests.unit.test_report import Seen
 from tests.unit.test_scoring_products import bundles, finished, images, run_of
 
 __all__ = ["bundles"]
@@ -62,6 +66,10 @@ def scored(folder: Path, model: Bundle, values: Values, uris: list[str] | None =
     record = json.loads((folder / "run.json").read_text())
     record["bundle"] = model.uri
     record["fingerprint"] |= {"bundle": model.bundle_id, "calibration": model.record["calibration"]}
+    if (known := model.calibration_table()) is not None:
+        data = to_parquet({ALL: known["score"].to_numpy()})
+        (folder / "calibration.parquet").write_bytes(data)
+        record["calibration_sha256"] = sha256(data).hexdigest()
     (folder / "run.json").write_text(json.dumps(record))
     run = Run.open(run.uri)
     for chunk in run.chunks:
@@ -249,6 +257,28 @@ def test_a_column_of_the_users_own_will_do(tmp_path: Path) -> None:
     )
     told(run, tmp_path / "out", "by=camera")
     assert pd.read_parquet(tmp_path / "out" / "parts.parquet")["value"].unique().tolist() == ["7", "8"]
+
+
+def test_a_report_tells_what_was_found(tmp_path: Path) -> None:
+    values = values_of(1, 200, score=1.0)
+    values["score"][150:] += 3
+    groups = pa.array(["a"] * 150 + ["b"] * 50)
+    run = scored(tmp_path / "run", calibrated(tmp_path / "bundle", values_of(0, 300)), values, group=groups)
+    assert main(["drift", run.uri]) == 0
+    assert main(["drift", run.uri, "by=group"]) == 0
+    (latest, first) = run.drifts()
+    assert [one["settings"]["by"] for one in (latest, first)] in (["group", None], [None, "group"])
+    assert main(["report", run.uri, "gallery=0"]) == 0
+    seen = Seen(Path(run.uri, "report.html").read_text()).text
+    assert seen.count("Against the calibration images of the bundle") == 2
+    assert latest["words"][0] in seen
+    place = seen.index("Cliff's delta by group")
+    assert seen.index("b", place) > place
+    by_group = next(one for one in (latest, first) if one["settings"]["by"] == "group")
+    (b, a) = by_group["furthest"]
+    assert (b["value"], b["images"], a["value"], a["images"]) == ("b", 50, "a", 150)
+    for part in (a, b):
+        assert f"{part['shifts'][0]['delta']['value']:+.3f}" in seen[place:]
 
 
 def test_a_smaller_effect_may_matter(tmp_path: Path) -> None:

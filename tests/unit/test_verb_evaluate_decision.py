@@ -52,6 +52,14 @@ def test_the_cut_is_that_of_the_decision_and_stands_beside_it(run: Run) -> None:
     assert found["at_cut"]["flags_that_differ"] is None
 
 
+def test_a_false_discovery_rate_is_held_against_the_share_of_normal_images_among_the_flagged(run: Run) -> None:
+    found = evaluated(run, decision=decided(run, "fdr=0.6"))
+    (gate,) = (gate for gate in found["gates"] if gate["name"] == "guarantee")
+    assert gate["limit"] == 0.6
+    assert gate["figure"] == pytest.approx(1 - found["at_cut"]["precision"]["high"])
+    assert "of the flagged labelled images are normal" in gate["sentence"]
+
+
 def test_images_that_chose_the_cut_are_left_out_of_all_figures(run: Run) -> None:
     decision = decided(run, "rule=recall", "recall=0.8")
     found = evaluated(run, decision=decision)

@@ -33,9 +33,13 @@ SCORES = [0.01, 0.09, 0.03, 0.05, None]
 @pytest.fixture
 def calibrated(tmp_path: Path) -> Bundle:
     """A bundle with an untrained network and a cut of 0.04."""
+    return created(tmp_path / "bundle")
+
+
+def created(folder: Path, **training: Any) -> Bundle:
     images = pa.table({"uri": ["t.png"], "size_bytes": [1], "digest": ["0"], "group": ["g"], "split": ["train"]})
     made = bundle.create(
-        str(tmp_path / "bundle"),
+        str(folder),
         weights=small_weights(),
         network=NETWORK,
         detector=DETECTOR,
@@ -43,7 +47,7 @@ def calibrated(tmp_path: Path) -> Bundle:
         scores=["mse"],
         choice=bundle.Choice("mse", "as asked", {}),
         precision="float32",
-        training={"images": {"train": 1}, "best_epoch": 1, "epochs_done": 1},
+        training={"images": {"train": 1}, "best_epoch": 1, "epochs_done": 1} | training,
         training_images=images,
     )
     return calibrate(made, np.linspace(0.001, 0.04, 30))
@@ -60,17 +64,21 @@ def calibrate(made: Bundle, scores: np.ndarray) -> Bundle:
 @pytest.fixture
 def run(tmp_path: Path, calibrated: Bundle) -> Run:
     """A finished run over four real pictures and a file that is not there."""
-    paths = [str(tmp_path / f"{row}.png") for row in range(len(SCORES))]
+    return finished(tmp_path, calibrated)
+
+
+def finished(folder: Path, calibrated: Bundle) -> Run:
+    paths = [str(folder / f"{row}.png") for row in range(len(SCORES))]
     rng = np.random.default_rng(0)
     for path in paths[:-1]:
         Pillow.fromarray(rng.integers(0, 256, (40, 40), dtype=np.uint8)).save(path)
     sizes = [*(Path(path).stat().st_size for path in paths[:-1]), None]
     images = complete({"uri": paths, "size_bytes": pa.array(sizes, pa.int64())})
-    manifest = write_manifest(images, str(tmp_path / "run" / "manifest.parquet"))
+    manifest = write_manifest(images, str(folder / "run" / "manifest.parquet"))
     chunks = plan_chunks(sizes_of(images), None)
     firsts = [chunk.first for chunk in chunks]
     found = fingerprint(manifest.content_hash, manifest.rows, calibrated, firsts, RunnerSettings())
-    made = plan_run(str(tmp_path / "run"), calibrated, firsts, found, {"images": str(tmp_path), "settings": {}})
+    made = plan_run(str(folder / "run"), calibrated, firsts, found, {"images": str(folder), "settings": {}})
     status = [Status.MISSING if score is None else Status.SCORED for score in SCORES]
     error = ["There is no such file." if score is None else None for score in SCORES]
     scores = {"mse": np.array([0 if score is None else score for score in SCORES], np.float32)}
@@ -118,6 +126,21 @@ def test_without_its_bundle_a_run_keeps_its_report_its_cut_and_its_calibration(
     assert "cut 0.04" in html
     assert "30 calibration images, scaled" in html
     assert capsys.readouterr().err.startswith("warning: No image can be")
+
+
+def test_what_a_training_found_to_be_wrong_stands_on_the_page(tmp_path: Path) -> None:
+    verdicts = [
+        {"name": "collapsed", "figure": 0.01, "sentence": "All reconstructions are alike."},
+        {"name": "fine", "figure": 1.0, "sentence": "Nothing is wrong."},
+    ]
+    html = written(finished(tmp_path, created(tmp_path / "bundle", verdicts=verdicts)), gallery=0)
+    assert "The training of the bundle says `collapsed`. All reconstructions are alike." in html
+    assert "Nothing is wrong." not in html
+
+
+def test_damaged_figures_of_drift_are_left_out_and_told(run: Run) -> None:
+    storage.write_text(storage.join(run.uri, "drift", "abc", "drift.json"), "{")
+    assert "What `rayae drift` found is left out: " in written(run, gallery=0)
 
 
 def test_a_bundle_calibrated_again_changes_neither_cut_nor_calibration_of_a_run(run: Run, calibrated: Bundle) -> None:
