@@ -1,12 +1,12 @@
 """What do the verbs that ask a finished run cost at ten million rows, and do they fit into memory?
 
-    python benchmarks/analysis.py [rows=10000000]
+    python benchmarks/analysis.py [rows=10000000] [chunk_rows=2048] [verbs=top,flag,evaluate,drift,query,report]
 
-The run is synthetic, but its files are those that scoring writes, 2,048 rows each: seven scores, of which defects have
-higher ones, a hundred groups, one image in a thousand missing, one in five hundred labelled, a tenth of them defects.
-Each verb runs in a process of its own, whose wall clock, CPU time and peak memory are shown. `query` asks three
-questions of every day, the last of which joins the flags of a decision with the rows. The kernel may have the files in
-its cache: what is measured is the work, and not the disk.
+The run is synthetic, but its files are those that scoring writes, `chunk_rows` rows each: seven scores, of which
+defects have higher ones, a hundred groups, one image in a thousand missing, one in five hundred labelled, a tenth of
+them defects. Each verb runs in a process of its own, whose wall clock, CPU time and peak memory are shown. `query` asks
+three questions of every day, the last of which joins the flags of a decision with the rows. The kernel may have the
+files in its cache: what is measured is the work, and not the disk.
 """
 
 import os
@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -35,8 +36,9 @@ from rayae.terminal import say, show_table
 from rayae.threshold import conformal
 from rayae.verbs.score import fingerprint, plan_run
 
+DEFAULTS = {"rows": "10000000", "chunk_rows": "2048", "verbs": "top,flag,evaluate,drift,query,report"}
 CALIBRATION = 10_000
-CHUNK_ROWS, LISTED_ROWS = 2048, 1_000_000
+LISTED_ROWS = 1_000_000
 LABELLED, DEFECT, MISSING = 0.002, 0.1, 0.001
 GROUPS = 100
 QUESTIONS = {
@@ -109,17 +111,23 @@ def calibrated(folder: str) -> Bundle:
     made = Bundle.open(folder)
     known = np.exp(np.random.default_rng(0).normal(-6, 0.4, CALIBRATION)).astype(np.float32)
     names = [f"s3://calibration/{number}.jpg" for number in range(CALIBRATION)]
-    columns = {"uri": names, "group": [f"lot-{number % 40}" for number in range(CALIBRATION)], "digest": names}
+    columns: dict[str, Any] = {
+        "uri": names,
+        "group": [f"lot-{number % 40}" for number in range(CALIBRATION)],
+        "digest": names,
+    }
+    pixels = np.random.default_rng(1).random((len(PIXEL_STATISTICS), CALIBRATION), np.float32)
+    columns |= dict(zip(PIXEL_STATISTICS, pixels, strict=True))
     table = pa.table({**columns, "mse": known, "score": known, "chose_score": np.zeros(CALIBRATION, bool)})
     return bundle.calibrated(made, table, conformal(known, score="mse", alpha=0.001, bundle_id=made.bundle_id))
 
 
-def write_run(folder: str, rows: int) -> str:
+def write_run(folder: str, rows: int, chunk_rows: int) -> str:
     """A finished run; its URI."""
     judging = calibrated(f"{folder}/bundle")
     uri = f"{folder}/run"
     manifest = write_manifest(listed(rows), storage.join(uri, MANIFEST))
-    firsts = list(range(0, rows, CHUNK_ROWS))
+    firsts = list(range(0, rows, chunk_rows))
     found = fingerprint(manifest.content_hash, rows, judging, firsts, RunnerSettings())
     run = plan_run(uri, judging, firsts, found, {"images": "s3://archive", "settings": {}})
     judge = Judge("mse", judging.bundle_id, judging.threshold, judging.calibration)
@@ -144,29 +152,33 @@ def cost_of(words: list[str]) -> Cost:
     return Cost(wall, cpu, int(said.rpartition("PEAK ")[2]) / 1024)
 
 
-def compare(rows: int) -> None:
+def compare(rows: int, chunk_rows: int, verbs: list[str]) -> None:
     """Write the run, ask it, and print the table."""
     asked = {
         "top n=50": ["top", "n=50"],
         "flag fdr=0.05": ["flag", "fdr=0.05", "borderline=0"],
         "evaluate": ["evaluate"],
+        "drift": ["drift"],
         **{name: ["query", f"sql={sql}"] for name, sql in QUESTIONS.items()},
         "report worst=0": ["report", "worst=0"],
     }
     with tempfile.TemporaryDirectory() as folder:
         started = time.monotonic()
-        run = write_run(folder, rows)
+        run = write_run(folder, rows, chunk_rows)
         size = sum(path.stat().st_size for path in Path(run).rglob("*.parquet")) / 1e6
         say(f"{rows:,} rows, {size:,.0f} MB, written in {time.monotonic() - started:.0f} s")
         lines = []
         for name, (verb, *more) in asked.items():
+            if verb not in verbs:
+                continue
             cost = cost_of([verb, run, *more])
             lines.append((name, f"{cost.wall_s:.1f}", f"{cost.cpu_s:.1f}", f"{cost.peak_mb:,.0f}"))
             say("  ".join(lines[-1]))
     columns = ("verb", "wall s", "CPU s", "peak MB")
-    show_table(f"{rows:,} rows, {size:,.0f} MB, {os.cpu_count()} cores", columns, lines)
+    title = f"{rows:,} rows in files of {chunk_rows:,}, {size:,.0f} MB, {os.cpu_count()} cores"
+    show_table(title, columns, lines)
 
 
 if __name__ == "__main__":
-    given = dict(word.split("=", 1) for word in sys.argv[1:])
-    compare(int(given.get("rows", 10_000_000)))
+    given = DEFAULTS | dict(word.split("=", 1) for word in sys.argv[1:])
+    compare(int(given["rows"]), int(given["chunk_rows"]), given["verbs"].split(","))

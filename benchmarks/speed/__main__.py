@@ -4,10 +4,11 @@
 
 All score the same JPEGs with the same network and weights, on all cores, and write URI and score to Parquet: `rayae`, a
 loop by hand (the limit of the machine), the way that the documentation of Ray Data shows, Daft with its native runner,
-and a DataLoader over tars of webdataset. `steady` is without start and end, `whole` is from the command to its end;
-CPU seconds are of all processes, memory is the highest sum of their proportional set sizes. The programs take turns;
-figures are medians of the rounds with the lowest and highest, ratios are to the loop by hand of the same round. Before
-the first round each program scores a tenth of the images. Scores are those of the bundle (`diff`: the largest
+and a DataLoader over tars of webdataset. `whole` is from the command to its end. Each round also scores a tenth of the
+images; `steady` is the rate of what the whole has more, so neither start nor end counts, nor what a program has decoded
+ahead. CPU seconds are of all processes, memory is the highest sum of their proportional set sizes. The programs take
+turns; figures are medians of the rounds with the lowest and highest, ratios are to the loop by hand of the same round,
+and each program scores a tenth of the images once before. Scores are those of the bundle (`diff`: the largest
 difference to the loop by hand, as a share of the median score); other decoders and filters than rayae's differ more.
 """
 
@@ -23,9 +24,8 @@ import pyarrow.dataset as ds
 from benchmarks import untrained
 from benchmarks.speed import images as pictures
 from benchmarks.speed.images import ImageSet
-from benchmarks.speed.meter import take
+from benchmarks.speed.meter import Taken, take
 from benchmarks.speed.model import PRECISION, PREPROCESS, SCORE
-from benchmarks.speed.notes import steady_rate
 from benchmarks.speed.programs import HOUSE, PROGRAMS
 from rayae.terminal import say, show_table
 
@@ -44,23 +44,32 @@ class Figures:
     whole: float
     """Images a second, start and end included."""
     cpu_ms: float
-    """CPU milliseconds an image, of all processes, start and end included."""
+    """CPU milliseconds an image, of all processes, without start and end."""
     peak_mb: float
     scores: dict[str, float]
 
 
-def measure(name: str, images: ImageSet, bundle: str, log: Path) -> Figures:
-    """Let a program score all images."""
-    program = PROGRAMS[name]
+def measure(name: str, fewer: ImageSet, images: ImageSet, bundle: str, log: Path) -> Figures:
+    """Let a program score a tenth of the images, and all of them."""
+    few, _ = run(name, fewer, bundle, log)
+    taken, scores = run(name, images, bundle, log)
+    steady = (images.count - fewer.count) / (taken.wall_s - few.wall_s)
+    say(
+        f"{images.side} px, {images.count:,} images, {name}: {steady:,.0f} images/s steady, {taken.wall_s:.1f} s in all"
+    )
+    cpu_ms = (taken.cpu_s - few.cpu_s) / (images.count - fewer.count) * 1000
+    return Figures(steady, images.count / taken.wall_s, cpu_ms, taken.peak_mb, scores)
+
+
+def run(name: str, images: ImageSet, bundle: str, log: Path) -> tuple[Taken, dict[str, float]]:
+    """What a program took for some images, and the score of each by its URI."""
     with tempfile.TemporaryDirectory(dir=log.parent) as out:
-        command = program.command(images, bundle, out)
+        command = PROGRAMS[name](images, bundle, out)
         taken = take(command, {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(HOUSE)}, log)
         scores = scores_in(Path(out))
-        if len(scores) != images.count:
-            raise SystemExit(f"{name} gave {len(scores):,} scores for {images.count:,} images; see {log}")
-        rate = steady_rate(program.notes(Path(out)))
-    say(f"{images.side} px, {images.count:,} images, {name}: {rate:,.0f} images/s steady, {taken.wall_s:.1f} s in all")
-    return Figures(rate, images.count / taken.wall_s, taken.cpu_s / images.count * 1000, taken.peak_mb, scores)
+    if len(scores) != images.count:
+        raise SystemExit(f"{name} gave {len(scores):,} scores for {images.count:,} images; see {log}")
+    return taken, scores
 
 
 def scores_in(out: Path) -> dict[str, float]:
@@ -107,8 +116,8 @@ def compare(sizes: list[tuple[int, int]], rounds: int, names: list[str]) -> None
             fewer = pictures.make(Path(folder, "fewer"), side, max(64, count // 10))
             images = pictures.make(Path(folder, "all"), side, count)
             for name in names:
-                measure(name, fewer, bundle, log)
-            found = [{name: measure(name, images, bundle, log) for name in names} for _ in range(rounds)]
+                run(name, fewer, bundle, log)
+            found = [{name: measure(name, fewer, images, bundle, log) for name in names} for _ in range(rounds)]
             title = (
                 f"{count:,} JPEGs of {side} x {side}, {rounds} rounds; network of {BASE_WIDTH} channels, {PRECISION}"
             )

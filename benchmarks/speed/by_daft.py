@@ -13,8 +13,7 @@ import numpy as np
 from daft import DataType, Series
 from daft.functions import decode_image, download, resize
 
-from benchmarks.speed.model import BATCH, SIDE
-from benchmarks.speed.notes import noting
+from benchmarks.speed.model import BATCH, SIDE, opened
 
 CORES = len(os.sched_getaffinity(0))
 
@@ -23,8 +22,8 @@ CORES = len(os.sched_getaffinity(0))
 class Model:
     """The network, once in each of as many processes as there are cores."""
 
-    def __init__(self, bundle: str, out: str) -> None:
-        self.score = noting(bundle, out)
+    def __init__(self, bundle: str) -> None:
+        self.score = opened(bundle)
 
     @daft.method.batch(return_dtype=DataType.float32(), batch_size=BATCH)
     def of(self, pictures: Series) -> Series:
@@ -36,7 +35,7 @@ def main(images: str, bundle: str, out: str) -> None:
     daft.set_runner_native()
     rows = daft.read_parquet(images)
     pictures = resize(decode_image(download(daft.col("uri")), mode="RGB"), SIDE, SIDE)
-    scored = rows.with_column("picture", pictures).with_column("score", Model(bundle, out).of(daft.col("picture")))
+    scored = rows.with_column("picture", pictures).with_column("score", Model(bundle).of(daft.col("picture")))
     scored.select("uri", "score").write_parquet(out)
 
 

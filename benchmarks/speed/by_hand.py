@@ -15,15 +15,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.speed.model import BATCH, SIDE
-from benchmarks.speed.notes import noting
+from benchmarks.speed.model import BATCH, SIDE, opened
 from rayae.preprocess import Preprocess
 
 
 def share(rank: int, processes: int, images: str, bundle: str, out: str) -> None:
     """Score every image whose place leaves this rank over."""
     uris = pq.read_table(images)["uri"].to_pylist()[rank::processes]
-    score, preprocess = noting(bundle, out), Preprocess("rgb", SIDE, SIDE)
+    score, preprocess = opened(bundle), Preprocess("rgb", SIDE, SIDE)
     scores = []
     for first in range(0, len(uris), BATCH):
         pictures = [preprocess.decode(Path(uri).read_bytes()).pixels for uri in uris[first : first + BATCH]]

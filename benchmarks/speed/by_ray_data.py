@@ -15,8 +15,7 @@ import ray
 from PIL import Image
 from ray.data.expressions import download
 
-from benchmarks.speed.model import BATCH, SIDE
-from benchmarks.speed.notes import noting
+from benchmarks.speed.model import BATCH, SIDE, opened
 
 
 def decoded(row: dict[str, Any]) -> dict[str, Any]:
@@ -28,8 +27,8 @@ def decoded(row: dict[str, Any]) -> dict[str, Any]:
 class Model:
     """An actor of the pool."""
 
-    def __init__(self, bundle: str, out: str) -> None:
-        self.score = noting(bundle, out)
+    def __init__(self, bundle: str) -> None:
+        self.score = opened(bundle)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         return {"uri": batch["uri"], "score": self.score(batch["pixels"])}
@@ -46,7 +45,7 @@ def main(images: str, bundle: str, out: str) -> None:
     rows = ray.data.read_parquet(images).with_column("bytes", download("uri"))
     pixels = rows.map(decoded).map_batches(
         Model,
-        fn_constructor_args=(bundle, out),
+        fn_constructor_args=(bundle,),
         batch_size=BATCH,
         compute=ray.data.ActorPoolStrategy(size=cores),
         num_cpus=0.5,

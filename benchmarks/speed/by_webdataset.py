@@ -17,8 +17,7 @@ import torch
 import webdataset
 from PIL import Image
 
-from benchmarks.speed.model import BATCH, SIDE
-from benchmarks.speed.notes import noting
+from benchmarks.speed.model import BATCH, SIDE, opened
 
 CORES = len(os.sched_getaffinity(0))
 
@@ -36,7 +35,7 @@ def gathered(samples: list[tuple[str, np.ndarray]]) -> tuple[list[str], torch.Te
 
 def main(tars: str, bundle: str, out: str) -> None:
     """All tars of a folder, in one pass."""
-    score, uris, scores = noting(bundle, out), list[str](), list[np.ndarray]()
+    score, uris, scores = opened(bundle), list[str](), list[np.ndarray]()
     torch.set_num_threads(CORES)
     files = sorted(glob.glob(f"{tars}/*.tar"))
     samples = webdataset.WebDataset(files, shardshuffle=False).map(decoded)
