@@ -17,9 +17,9 @@ ORPHAN = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {BURN
 def test_rayae_gives_the_scores_of_the_loop_by_hand(tmp_path: Path) -> None:
     bundle, log = str(tmp_path / "bundle"), tmp_path / "log.txt"
     untrained.write(bundle, untrained.network_of(PREPROCESS), PREPROCESS, (SCORE,), PRECISION)
-    fewer, images = make(tmp_path / "fewer", 96, 32), make(tmp_path / "all", 96, 640)
+    fewer, images = make(tmp_path / "fewer", 96, 32), make(tmp_path / "all", 96, 320)
     by_hand, inline = (measure(name, fewer, images, bundle, log) for name in ("by hand", "rayae inline"))
-    assert len(by_hand.scores) == 640
+    assert len(by_hand.scores) == 320
     assert len(set(by_hand.scores.values())) > 30
     assert difference(inline.scores, by_hand.scores) < 0.01
     assert by_hand.peak_mb > 50
