@@ -112,14 +112,18 @@ class Watch:
     image_ids: pa.ChunkedArray
 
     def see(
-        self, rows: Sequence[int], pixels: Pixels, scores: Mapping[str, NDArray[np.float32]], reconstruct: Reconstruct
+        self,
+        rows: Sequence[int],
+        pixels: Sequence[Pixels],
+        scores: Mapping[str, NDArray[np.float32]],
+        reconstruct: Reconstruct,
     ) -> None:
-        """Look at a micro-batch that has been scored; `rows` are its places among the images."""
+        """Look at a micro-batch that has been scored, of pixels [H, W, C]; `rows` are its places among the images."""
         if not self.keeper.share or self.judge.threshold is None:
             return
         flagged = np.flatnonzero(flag(scores[self.judge.primary_score], self.judge.threshold)).tolist()
         image_ids = [self.image_ids[rows[place]].as_py() for place in flagged]
-        self.keeper.offer(image_ids, list(pixels[flagged]), reconstruct)
+        self.keeper.offer(image_ids, [pixels[place] for place in flagged], reconstruct)
 
 
 def _row(image_id: int, original: Pixels, reconstruction: Pixels, error_map: NDArray[np.float32]) -> dict[str, Any]:

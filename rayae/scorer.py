@@ -1,7 +1,8 @@
 """SCORE: home of the model at work: pixels in, one float32 a score and image out."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from rayae import detector as detectors
 from rayae.bundle import Bundle
 from rayae.detector import Detector, Seen
 from rayae.errors import BundleError
+from rayae.lanes import Lanes, Take
 from rayae.pixels import as_images
 from rayae.results import PIXEL_STATISTICS
 from rayae.scores import describe
@@ -20,6 +22,17 @@ MICRO_BATCH = {"cpu": 32, "cuda": 256}
 MICRO_BATCH_PIXELS = 256 * 256
 """Side by side of the pictures that the sizes above are for; of larger ones fewer go through the network at once, since
 a CPU that runs out of memory kills the process instead of raising."""
+
+
+PROBES = 3
+PROBED = (0.25, 0.5, 1, 2, 4)
+"""Shares of the usual micro-batch that are tried on a GPU."""
+LANE_TRIES = 3
+ENOUGH = 0.95
+"""Of the highest rate: a larger micro-batch that brings less is not worth its memory and its latency."""
+Found = tuple[dict[str, NDArray[np.float32]], dict[int, str]]
+"""What is measured, `[N]` by name, and the images to blame."""
+Scored = Callable[[], Found]
 
 
 @dataclass
@@ -32,6 +45,10 @@ class Scorer:
     device: torch.device
     precision: str
     micro_batch: int
+    lanes: Lanes | None = field(default=None, repr=False)
+    """The way to a GPU for micro-batches of one shape, once there was one."""
+    tries: int = field(default=LANE_TRIES, repr=False)
+    """How many times more they are laid, after micro-batches that have failed."""
 
     @classmethod
     def open(cls, bundle: Bundle, micro_batch: int | None = None) -> "Scorer":
@@ -40,9 +57,83 @@ class Scorer:
         detector = detectors.on_device(_loaded(bundle), device)
         default = default_micro_batch(device, bundle.preprocess.height * bundle.preprocess.width)
         names = (*bundle.scores, *PIXEL_STATISTICS)
-        return cls(detector.eval(), names, device, bundle.precision, micro_batch or default)
+        scorer = cls(detector.eval(), names, device, bundle.precision, micro_batch or default)
+        if micro_batch is None and device.type == "cuda":
+            scorer._find_micro_batch((bundle.preprocess.height, bundle.preprocess.width, bundle.preprocess.channels))
+        return scorer
 
-    def score(self, pixels: NDArray[np.uint8]) -> tuple[dict[str, NDArray[np.float32]], dict[int, str]]:
+    @property
+    def ahead(self) -> int:
+        """Micro-batches that may be begun before the first of them is taken: on a GPU, two are under way at a time."""
+        return 1 if self.device.type == "cuda" and self.tries else 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the weights, and of the way to the GPU."""
+        weights: int = sum(tensor.nbytes for tensor in self.detector.state_dict().values())
+        return weights + (0 if self.lanes is None else self.lanes.nbytes)
+
+    def begin(self, pixels: Sequence[NDArray[np.uint8]]) -> Scored:
+        """Begin to score a micro-batch of `[H, W, C]` uint8 pixels; what is given back waits, and is as of `score`.
+
+        On a CPU that is done at once. A micro-batch that fails on a GPU is scored again as `score` does, which finds
+        out what is to blame.
+        """
+        if not self.ahead or len(pixels) > self.micro_batch:  # which may have been halved meanwhile
+            found = self.score(np.stack(pixels))
+            return lambda: found
+        try:
+            take = self._way(pixels[0].shape).begin(pixels)
+        except RuntimeError as error:
+            return self._once_more(pixels, error)
+        return lambda: self._taken(take, pixels)
+
+    def _way(self, shape: tuple[int, ...]) -> Lanes:
+        if self.lanes is None:
+            self.lanes = Lanes(self._compute, (self.micro_batch, *shape), self.device)
+        return self.lanes
+
+    def _taken(self, take: Take, pixels: Sequence[NDArray[np.uint8]]) -> Found:
+        try:
+            scores = dict(zip(self.score_names, take(), strict=True))
+        except RuntimeError as error:
+            return self._once_more(pixels, error)()
+        return scores, _blame_not_finite(scores, {})
+
+    def _once_more(self, pixels: Sequence[NDArray[np.uint8]], error: RuntimeError) -> Scored:
+        """What `score` gives of a micro-batch that has failed; the lanes are given up, as memory may be short."""
+        if is_broken_device(error):
+            raise error
+        self.lanes, self.tries = None, max(0, self.tries - 1)
+        found = self.score(np.stack(pixels))
+        return lambda: found
+
+    @torch.inference_mode()
+    def _compute(self, pixels: Tensor) -> Tensor:
+        """What is measured of pixels on the device, `[S, B]`, in the order of `score_names`."""
+        images = as_images(pixels)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16", cache_enabled=False):
+            made = self.detector.look(images)
+        measured = self._measure_and_describe(pixels, images, made)
+        return torch.stack([measured[name].float() for name in self.score_names])
+
+    def _find_micro_batch(self, shape: tuple[int, ...]) -> None:
+        """Take the micro-batch that a short probe finds to be fast."""
+
+        def seconds_of(size: int) -> float:
+            pixels = torch.zeros((size, *shape), dtype=torch.uint8, device=self.device)
+            self._compute(pixels)
+            torch.cuda.synchronize(self.device)
+            started = time.perf_counter()
+            for _ in range(PROBES):
+                self._compute(pixels)
+            torch.cuda.synchronize(self.device)
+            return (time.perf_counter() - started) / PROBES
+
+        self.micro_batch = fastest_micro_batch(self.micro_batch, seconds_of)
+        torch.cuda.empty_cache()
+
+    def score(self, pixels: NDArray[np.uint8]) -> Found:
         """Score `[N, H, W, C]` uint8 pixels: what is measured by name, `[N]` float32 each, and the images to blame.
 
         A batch that raises is split until single images are to blame; they are NaN and have their sentence under
@@ -124,6 +215,8 @@ def _filled(pixels: NDArray[np.uint8], at_once: int) -> NDArray[np.uint8]:
     Libraries choose their kernels by the size: bf16 on a CPU gave the same picture scores that differed by 4e-6
     in batches of 1, 3 and 32. So a picture scores the same beside many others as when it is tried again alone.
     """
+    if len(pixels) >= at_once and pixels.flags.writeable:
+        return pixels
     filled = np.zeros((max(at_once, len(pixels)), *pixels.shape[1:]), dtype=np.uint8)
     filled[: len(pixels)] = pixels
     return filled
@@ -133,6 +226,20 @@ def default_micro_batch(device: torch.device, picture_pixels: int) -> int:
     """Images of `picture_pixels` (height times width) that go through the network at once when nobody says."""
     most = MICRO_BATCH[device.type]
     return max(1, min(most, most * MICRO_BATCH_PIXELS // picture_pixels))
+
+
+def fastest_micro_batch(usual: int, seconds_of: Callable[[int], float]) -> int:
+    """The smallest micro-batch that is almost as fast as the fastest, of those that there is memory for."""
+    rates = dict[int, float]()
+    for share in PROBED:
+        size = max(1, round(usual * share))
+        try:
+            rates[size] = size / seconds_of(size)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            break
+    return min((size for size, rate in rates.items() if rate >= ENOUGH * max(rates.values())), default=usual)
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

@@ -7,13 +7,13 @@ from rayae.bundle_set import open_assigned
 from rayae.scorer import Scorer
 
 HELD_BYTES = 1024**3
-"""Weights that a worker holds at once, about: hundreds of networks of the default size."""
+"""Weights, and memory on the way to a GPU, that a worker holds at once: on a CPU hundreds of networks."""
 
 
 class Scorers:
     """The models of the bundles that a run is planned with, loaded when they are first asked for.
 
-    When their weights take more than `held_bytes`, those that were not used for longest are let go, but never the one
+    When they take more than `held_bytes`, those that were not used for longest are let go, but never the one
     that is asked for.
     """
 
@@ -30,10 +30,6 @@ class Scorers:
             bundle = open_assigned(self.uri, self.assignment.bundles[value], self.run)
             self.held[value] = Scorer.open(bundle, self.micro_batch)
         self.held.move_to_end(value)
-        while len(self.held) > 1 and sum(map(_weight_bytes, self.held.values())) > self.held_bytes:
+        while len(self.held) > 1 and sum(scorer.nbytes for scorer in self.held.values()) > self.held_bytes:
             self.held.popitem(last=False)
         return self.held[value]
-
-
-def _weight_bytes(scorer: Scorer) -> int:
-    return sum(tensor.nbytes for tensor in scorer.detector.state_dict().values())

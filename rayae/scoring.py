@@ -2,7 +2,7 @@
 
 import difflib
 import time
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -19,12 +19,12 @@ from rayae.decoded import are_of, packed, unpacked
 from rayae.errors import ConfigError, RunError, TooManyFailures
 from rayae.loader import Loaded, Loader
 from rayae.manifest import Chunk
-from rayae.maps import Keeper, Watch
+from rayae.maps import Keeper, Reconstruct, Watch
 from rayae.reader import Reader
 from rayae.result_files import read_chunk
 from rayae.results import NOBODY, ChunkSummary, Judge, Outcome, Status, chunk_bytes, result_table, summarise
 from rayae.run import Run, total
-from rayae.scorer import Scorer
+from rayae.scorer import Scored, Scorer
 from rayae.scorers import Scorers
 from rayae.stages import shares_in_words
 from rayae.terminal import Progress
@@ -198,6 +198,7 @@ class ChunkScorer:
         """Score in micro-batches while the next images come: fetched and decoded in threads, or elsewhere before."""
         rows = _Rows(len(images), scorer.score_names)
         batch: list[tuple[int, NDArray[np.uint8]]] = []
+        begun = deque[_Begun]()
         for row in range(len(images)):
             started = time.perf_counter()
             loaded = next(loading)
@@ -208,28 +209,38 @@ class ChunkScorer:
             rows.add(row, loaded)
             if loaded.picture.pixels is not None:
                 batch.append((row, loaded.picture.pixels))
-            if batch and (len(batch) >= scorer.micro_batch or row == len(images) - 1):
-                _score_batch(scorer, batch, rows, seconds, watch)
+            is_last = row == len(images) - 1
+            started = time.perf_counter()
+            if batch and (len(batch) >= scorer.micro_batch or is_last):
+                begun.append(_Begun.of(batch, scorer))
                 batch.clear()
+            while len(begun) > (0 if is_last else scorer.ahead):
+                begun.popleft().settle(rows, watch, scorer.reconstruct)
+            seconds["model"] += time.perf_counter() - started
         started = time.perf_counter()
         watch.keeper.settle(scorer.reconstruct)  # while the network that has scored these images is at hand
         seconds["model"] += time.perf_counter() - started
         return rows.outcome()
 
 
-def _score_batch(
-    scorer: Scorer,
-    batch: list[tuple[int, NDArray[np.uint8]]],
-    rows: "_Rows",
-    seconds: defaultdict[str, float],
-    watch: Watch,
-) -> None:
-    started = time.perf_counter()
-    places, pixels = [row for row, _ in batch], np.stack([pixels for _, pixels in batch])
-    scores, blamed = scorer.score(pixels)
-    rows.score(places, scores, blamed)
-    watch.see(places, pixels, scores, scorer.reconstruct)
-    seconds["model"] += time.perf_counter() - started
+@dataclass(frozen=True)
+class _Begun:
+    """A micro-batch that is being scored: its rows, its pixels, and what waits for its scores."""
+
+    places: list[int]
+    pixels: list[NDArray[np.uint8]]
+    scored: Scored
+
+    @classmethod
+    def of(cls, batch: list[tuple[int, NDArray[np.uint8]]], scorer: Scorer) -> "_Begun":
+        places, pixels = [row for row, _ in batch], [pixels for _, pixels in batch]
+        return cls(places, pixels, scorer.begin(pixels))
+
+    def settle(self, rows: "_Rows", watch: Watch, reconstruct: Reconstruct) -> None:
+        """Wait for the scores, and hand them on."""
+        scores, blamed = self.scored()
+        rows.score(self.places, scores, blamed)
+        watch.see(self.places, self.pixels, scores, reconstruct)
 
 
 def _without_bundle(reasons: list[str]) -> Outcome:

@@ -281,6 +281,25 @@ def test_a_report_tells_what_was_found(tmp_path: Path) -> None:
         assert f"{part['shifts'][0]['delta']['value']:+.3f}" in seen[place:]
 
 
+def test_of_very_many_images_some_are_measured_whatever_the_order(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rayae.verbs.drift.MOST_IMAGES", 200)
+    model = calibrated(tmp_path / "bundle", values_of(0, 300))
+    values, uris = values_of(1, 400), [f"/data/{number}.png" for number in range(400)]
+    found = []
+    for name, order in (("a", np.arange(400)), ("b", np.random.default_rng(0).permutation(400))):
+        moved = {key: column[order] for key, column in values.items()}
+        run = scored(tmp_path / name, model, moved, [uris[place] for place in order])
+        found.append(told(run, tmp_path / f"{name}-out"))
+    assert found[0]["images"] == found[1]["images"] == 200
+    assert found[0]["shifts"] == found[1]["shifts"]
+    assert deltas(found[0]) == pytest.approx(dict.fromkeys(NAMES, 0.0), abs=0.2)
+    said = capsys.readouterr().out
+    assert "drift: 400 images of the run" in said
+    assert "drift: of more than 200 images those are measured whose URIs have the lowest hashes\n" in said
+
+
 def test_a_smaller_effect_may_matter(tmp_path: Path) -> None:
     model = calibrated(tmp_path / "bundle", values_of(0, 3000))
     run = scored(tmp_path / "run", model, values_of(1, 3000, pixel_p01=0.25))
