@@ -81,7 +81,7 @@ NO_FLAGS = Flags(0, 0, 0, 0)
 
 
 @dataclass(frozen=True)
-class Rates:
+class PairedRates:
     """The shares of some images that two runs flag, and what is between them."""
 
     flags: Flags
@@ -92,16 +92,16 @@ class Rates:
     p_value: float | None
 
 
-def rates(flags: Flags, confidence: float, without: str) -> Rates:
+def rates(flags: Flags, confidence: float, without: str) -> PairedRates:
     """Both shares and their difference; `without` is the reason when there is no image."""
     a, b = (rate(flags.both + only, flags.images, confidence, without) for only in (flags.only_a, flags.only_b))
     if flags.images == 0:
-        return Rates(flags, a, b, Figure(None, reason=without), None)
-    return Rates(flags, a, b, flags.difference(confidence), flags.p_value)
+        return PairedRates(flags, a, b, Figure(None, reason=without), None)
+    return PairedRates(flags, a, b, flags.difference(confidence), flags.p_value)
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledPairs:
     """The scores that two runs give to the same labelled images `[N]`, finite."""
 
     a: Scores
@@ -112,7 +112,7 @@ class Labelled:
 
 
 @dataclass(frozen=True)
-class Ranking:
+class PairedRanking:
     """How well each of two scores ranks the defects above the normal images."""
 
     defects: int
@@ -123,20 +123,22 @@ class Ranking:
     """The AUROC of A less that of B."""
 
 
-def rank(labelled: Labelled, confidence: float) -> Ranking:
+def rank(labelled: LabelledPairs, confidence: float) -> PairedRanking:
     """Both AUROCs and their paired difference; without one of the classes their reason."""
     is_defect = labelled.is_defect
     defects, normals = int(is_defect.sum()), int((~is_defect).sum())
     if min(defects, normals) == 0:
         none = Figure(None, reason=NO_NORMAL if defects else NO_DEFECT)
-        return Ranking(defects, normals, none, none, none)
+        return PairedRanking(defects, normals, none, none, none)
     groups = Groups.of(labelled.keys[is_defect], labelled.keys[~is_defect])
     a, b = (place(scores[is_defect], scores[~is_defect]) for scores in (labelled.a, labelled.b))
     ends = (area_figure(a, groups, confidence), area_figure(b, groups, confidence))
-    return Ranking(defects, normals, *ends, difference_figure(a, b, groups, confidence))
+    return PairedRanking(defects, normals, *ends, difference_figure(a, b, groups, confidence))
 
 
-def in_words(ranking: Ranking, recall: Rates | None, alarms: Rates | None, confidence: float) -> list[str]:
+def in_words(
+    ranking: PairedRanking, recall: PairedRates | None, alarms: PairedRates | None, confidence: float
+) -> list[str]:
     """What the figures come to, a sentence each."""
     told = [_ranking_in_words(ranking, confidence)]
     for rates, what in ((recall, "defects"), (alarms, "normal images")):
@@ -145,7 +147,7 @@ def in_words(ranking: Ranking, recall: Rates | None, alarms: Rates | None, confi
     return told
 
 
-def _ranking_in_words(ranking: Ranking, confidence: float) -> str:
+def _ranking_in_words(ranking: PairedRanking, confidence: float) -> str:
     found = ranking.difference
     if found.value is None:
         return f"Which of the two ranks better is not known: {found.reason}"
@@ -159,7 +161,7 @@ def _ranking_in_words(ranking: Ranking, confidence: float) -> str:
     return f"The AUROC of A less that of B is {span} {counted}: {verdict}."
 
 
-def _rates_in_words(rates: Rates, what: str, confidence: float) -> str:
+def _rates_in_words(rates: PairedRates, what: str, confidence: float) -> str:
     flags, found = rates.flags, rates.difference
     told = (
         f"Of {flags.images:,} {what} A flags {flags.both + flags.only_a:,} and B {flags.both + flags.only_b:,}; "

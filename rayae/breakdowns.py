@@ -85,7 +85,7 @@ class Breakdown:
 
 
 @dataclass(frozen=True)
-class Judged:
+class Evaluated:
     """Evaluated images `[N]`, of which some are of each class."""
 
     scores: Values
@@ -96,7 +96,7 @@ class Judged:
     """None without a cut."""
 
 
-def break_down(images: Judged, how: Resampling) -> Breakdown:
+def break_down(images: Evaluated, how: Resampling) -> Breakdown:
     """The figures by kind of defect and by group, and the gap between the classes, each with its interval."""
     labels, groups = np.asarray(images.labels, dtype=object), np.asarray(images.groups, dtype=object)
     kinds = _most(labels[images.defect])
@@ -123,7 +123,7 @@ def _most(names: Iterable[str]) -> list[str]:
     return [name for name, _ in sorted(Counter(names).items(), key=lambda item: (-item[1], item[0]))]
 
 
-def _kind(images: Judged, label: str, own: Bools, how: Resampling) -> KindSkill:
+def _kind(images: Evaluated, label: str, own: Bools, how: Resampling) -> KindSkill:
     chosen = own & images.defect | ~images.defect
     groups = None if how.groups is None else np.unique(how.groups[chosen], return_inverse=True)[1]
     auroc = area(
@@ -134,13 +134,13 @@ def _kind(images: Judged, label: str, own: Bools, how: Resampling) -> KindSkill:
     )
 
 
-def _group(images: Judged, group: str, own: Bools, how: Resampling) -> GroupRates:
+def _group(images: Evaluated, group: str, own: Bools, how: Resampling) -> GroupRates:
     normal, defect = own & ~images.defect, own & images.defect
     rates = (_rate(images, normal, how, NO_NORMALS), _rate(images, defect, how, NO_DEFECTS))
     return GroupRates(group, int(normal.sum()), int(defect.sum()), *rates)
 
 
-def _rate(images: Judged, of: Bools, how: Resampling, without: str) -> Figure:
+def _rate(images: Evaluated, of: Bools, how: Resampling, without: str) -> Figure:
     """The share of these images that is flagged."""
     if images.flagged is None:
         return Figure(None, reason=NO_CUT)

@@ -123,8 +123,9 @@ class Detector(nn.Module):
 
     def error_map(self, images: Tensor, pictures: Tensor) -> Tensor:
         """Where pictures differ from their reconstructions, `[B, H, W]`, as much as it weighs in the region."""
-        errors = error_map(images, pictures)
-        return errors if self.region is None else errors * self.region.weights
+        if self.region is None:
+            return error_map(images, pictures)
+        return error_map(*self.region.filled(images, pictures)) * self.region.weights
 
     def score_names(self) -> tuple[str, ...]:
         """The scores that it can measure."""

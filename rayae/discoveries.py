@@ -52,6 +52,15 @@ def p_values_of_ranks(n: int, kind: PValues, confidence: float) -> Floats:
     return np.append(bounds, 1.0)
 
 
+def lowest_p_value(n: int, kind: PValues, confidence: float) -> float:
+    """The first of `p_values_of_ranks`, for any n in a moment."""
+    if kind == "marginal":
+        return 1 / (n + 1)
+    if kind == "dkw":
+        return min(1.0, _reach(n, confidence))
+    return -math.expm1(math.log(1 - confidence) / max(1, n // 2))
+
+
 def simes(n: int, confidence: float) -> Floats:
     """Upper bounds of the 1st, ..., n-th lowest of n uniform numbers, which hold together with this confidence.
 
@@ -70,8 +79,12 @@ def simes(n: int, confidence: float) -> Floats:
 
 def dkw(n: int, confidence: float) -> Floats:
     """The same by Dvoretzky, Kiefer and Wolfowitz, with the constant of Massart 1990: (r - 1) / n and a fixed reach."""
-    bounds: Floats = np.minimum(1.0, np.arange(n) / n + math.sqrt(math.log(1 / (1 - max(confidence, 0.5))) / (2 * n)))
+    bounds: Floats = np.minimum(1.0, np.arange(n) / n + _reach(n, confidence))
     return bounds
+
+
+def _reach(n: int, confidence: float) -> float:
+    return math.sqrt(math.log(1 / (1 - max(confidence, 0.5))) / (2 * n))
 
 
 @dataclass(frozen=True)
@@ -124,13 +137,13 @@ def why_nothing(counts: Counts, fdr: float, kind: PValues, confidence: float) ->
 def fewest_for(p_value: float, kind: PValues, confidence: float) -> int | None:
     """The smallest number of calibration images, almost to the last, with a p-value as low as this; None above 10^7."""
     low, high = 1, 2
-    while p_values_of_ranks(high, kind, confidence)[0] > p_value:
+    while lowest_p_value(high, kind, confidence) > p_value:
         low, high = high, 2 * high
         if high > MOST_SOUGHT:
             return None
     while high - low > max(1, high // 100_000):
         middle = (low + high) // 2
-        low, high = (low, middle) if p_values_of_ranks(middle, kind, confidence)[0] <= p_value else (middle, high)
+        low, high = (low, middle) if lowest_p_value(middle, kind, confidence) <= p_value else (middle, high)
     return high
 
 

@@ -15,11 +15,9 @@ from numpy.typing import NDArray
 from rayae.floors import TRIVIAL
 from rayae.placements import Groups, Keys, area_figure, place
 from rayae.results import PIXEL_STATISTICS
-from rayae.statistics import Figure, percent
+from rayae.statistics import NORMAL_MAD, Figure, percent
 
 SCORE = "score"
-ROBUST = 1.4826
-"""The standard deviation of a normal distribution over its median absolute deviation."""
 State = Literal["moved", "steady", "unclear"]
 Cause = Literal[
     "none", "camera", "camera, score unclear", "product", "score, camera unclear", "both", "score", "unclear"
@@ -112,7 +110,7 @@ def shift(
 def median_shift(values: NDArray[np.floating], reference: NDArray[np.floating]) -> float | None:
     """The median less that of the reference, in robust standard deviations of the reference; None where these are 0."""
     middle = float(np.median(reference))
-    spread = ROBUST * float(np.median(np.abs(reference.astype(np.float64) - middle)))
+    spread = NORMAL_MAD * float(np.median(np.abs(reference.astype(np.float64) - middle)))
     return (float(np.median(values)) - middle) / spread if spread > 0 else None
 
 

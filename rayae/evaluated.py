@@ -94,11 +94,12 @@ def read_rows(results: pa.Table, roles: Sequence[str | None], cut: float | None,
     flagged = exceeds(score, cut) if about.flagged is None and cut is not None else about.flagged
     labels = results["label"].to_pylist()
     used = np.array([role is not None for role in roles], dtype=bool)
-    free = scored & ~used if about.chose is None else scored & ~used & ~about.chose
+    groups = results["group"].to_pylist()
+    free = scored & ~used if about.chose is None else scored & ~used & ~_with_mates(about.chose, groups)
     return Rows(
         uris=results["uri"],
         labels=labels,
-        groups=results["group"].to_pylist(),
+        groups=groups,
         score=score,
         scored=scored,
         used=used,
@@ -108,6 +109,13 @@ def read_rows(results: pa.Table, roles: Sequence[str | None], cut: float | None,
         defect=np.array([is_defect(label) for label in labels], dtype=bool) & free,
         flagged=flagged,
     )
+
+
+def _with_mates(chose: Bools, groups: Sequence[str | None]) -> Bools:
+    """The images that chose, and all others of their groups."""
+    known = {groups[place] for place in np.flatnonzero(chose).tolist()} - {None}
+    found: Bools = chose | np.array([group in known for group in groups], dtype=bool)
+    return found
 
 
 def refuse_strange(strange: int, scored: int) -> None:

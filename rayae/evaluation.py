@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
-from rayae.breakdowns import NO_CUT, Breakdown, Judged, break_down, no_breakdown
+from rayae.breakdowns import NO_CUT, Breakdown, Evaluated, break_down, no_breakdown
 from rayae.errors import DataError
 from rayae.evaluated import (
     NO_DEFECT,
@@ -262,7 +262,7 @@ def find_breakdown(rows: Rows, how: Resampling) -> Breakdown:
     if rows.missing_class is not None:
         return no_breakdown(rows.missing_class)
     chosen = np.flatnonzero(rows.evaluated)
-    judged = Judged(
+    judged = Evaluated(
         scores=rows.score[chosen],
         defect=rows.defect[chosen],
         labels=[str(rows.labels[i]) for i in chosen],

@@ -177,7 +177,8 @@ def _cut_words(e: Evaluation) -> Iterator[str]:
     if at.cut == HIGHEST:
         yield "The decision has found nothing to flag, so there is no cut."
     else:
-        yield f"An image is flagged when its {e.primary} is above {at.cut:.6g}."
+        others = ", where its group has no cut of its own" if e.decided is not None and e.decided.cuts_of_groups else ""
+        yield f"An image is flagged when its {e.primary} is above {at.cut:.6g}{others}."
     if at.recall.value is not None:
         recall = share(at.recall, e.confidence)
         yield f"The cut finds {at.true_positives:,} of {p.defect:,} defects (recall {recall})."

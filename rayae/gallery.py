@@ -70,8 +70,12 @@ def title(overview: Overview, shown: pa.Table) -> str:
     return f"{flagged:,}{all_of_them} flagged {'image' if flagged == 1 else 'images'}{more}"
 
 
-def left_out(overview: Overview, shown: pa.Table, pictures: int, question: str) -> list[str]:
-    """What the gallery does not show, a sentence each; `question` is the command that lists all flagged images."""
+def left_out(overview: Overview, shown: pa.Table, cards: int, pictures: int, question: str) -> list[str]:
+    """What the gallery does not show, a sentence each.
+
+    Of the rows `cards` have a card, `pictures` of these a picture; `question` is the command that lists all flagged
+    images.
+    """
     lacking = overview.flagged - sum(row is True for row in shown["is_anomaly"].to_pylist())
     found = []
     if lacking:
@@ -80,6 +84,8 @@ def left_out(overview: Overview, shown: pa.Table, pictures: int, question: str) 
             f"{lacking:,} {images} not on this page, which holds {shown.num_rows:,} rows (`rows=`); `{question}` "
             "lists all."
         )
-    if pictures < shown.num_rows:
-        found.append(f"{pictures:,} of {shown.num_rows:,} rows have pictures; `gallery=` says how many may.")
+    if cards < shown.num_rows:
+        found.append(f"{cards:,} of {shown.num_rows:,} rows are shown with pictures; `gallery=` says how many may be.")
+    if pictures < cards:
+        found.append(f"{cards - pictures:,} of these pictures could not be had.")
     return found

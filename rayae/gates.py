@@ -135,10 +135,10 @@ def leakage(e: Evidence) -> Gate:
     """Whether no evaluated image has, or may have, been seen in training."""
     count = sum(e.leaks.values())
     found = ", ".join(f"{number:,} {why}" for why, number in e.leaks.items() if number)
-    if count:
-        return _untold("leakage", 0, f"Of the labelled images {found}; what it is worth on new groups is not shown.")
     if e.training.leak is not None:
         return Gate("leakage", False, None, 0, e.training.leak)
+    if count:
+        return _untold("leakage", 0, f"Of the labelled images {found}; what it is worth on new groups is not shown.")
     if e.alike:
         told = f"{e.alike:,} labelled images have the name and the size of images that the bundle was made with"
         return _untold("leakage", 0, f"{told}; whether they are the same is not known.")
@@ -173,8 +173,9 @@ def floors(e: Evidence) -> Gate:
         )
     kind, lead = min(known.items(), key=lambda item: _surely(item[1]))
     surely = _surely(lead)
-    if lead.low is None and surely > 0:
-        return _untold(name, 0, f"Whether the score ranks better than {kind} nobody can tell without an interval.")
+    unsure = [kind for kind, lead in known.items() if lead.low is None]
+    if unsure and surely > 0:
+        return _untold(name, 0, f"Whether the score ranks better than {unsure[0]} nobody can tell without an interval.")
     told = f"AUROC is at least {surely:+.3f} above that of {kind}, and has to be above it"
     return Gate(name, surely > 0, surely, 0, f"{told}.")
 

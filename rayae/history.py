@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from rayae import jsonlines, storage
 from rayae.epochs import Epoch
-from rayae.errors import StorageError
+from rayae.errors import RunError, StorageError
 from rayae.terminal import say
 
 METRICS = "metrics.jsonl"
@@ -23,10 +23,13 @@ def write_history(folder: str, history: Sequence[Epoch]) -> None:
 
 
 def read_history(folder: str) -> list[Epoch]:
-    """The epochs so far; none when the file is not there yet."""
+    """The epochs so far; none when the file is not there yet. RunError when it is damaged."""
     uri = storage.join(folder, METRICS)
-    lines = storage.read_bytes(uri).decode().splitlines() if storage.exists(uri) else []
-    return [Epoch(**json.loads(line)) for line in lines]
+    lines = storage.read_bytes(uri).splitlines() if storage.exists(uri) else []
+    try:
+        return [Epoch(**json.loads(line)) for line in lines]
+    except (ValueError, TypeError) as error:
+        raise RunError(f"{uri} is damaged; remove it: the next epoch of the training writes it anew.") from error
 
 
 class HistoryTable:
@@ -65,13 +68,14 @@ class HistoryTable:
 def shown_as_it_grows(folder: str, epochs: int) -> Iterator[None]:
     """While this lasts, print the epochs that workers elsewhere write into the folder.
 
-    Storage that does not answer is asked again at the next look: what is shown must not decide how training ends.
+    Storage that does not answer, and a damaged file, are looked at again the next time: what is shown must not decide
+    how training ends.
     """
     table = HistoryTable(epochs, already=read_history(folder))
     over = threading.Event()
 
     def look() -> None:
-        with contextlib.suppress(StorageError):
+        with contextlib.suppress(StorageError, RunError):
             table.show(read_history(folder))
 
     def keep_looking() -> None:

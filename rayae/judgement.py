@@ -1,11 +1,11 @@
 """Home of what `evaluate` and `drift` found as it stands on the page of a report: sentences, tables and a curve."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from rayae.histogram import Axis, Tick, number, x_ticks
+from rayae.histogram import LOGARITHMIC_FROM, Axis, Tick, number, x_ticks
 from rayae.page import Curve, Drifted, Judgement, Line, Table
 from rayae.statistics import percent
 
@@ -14,8 +14,6 @@ SIGNED = "+.3f"
 PARTS_SHOWN = 30
 """Days, groups or other values of a run whose drift stands on its page."""
 Point = Mapping[str, Any]
-LOGARITHMIC_FROM = 50.0
-"""Ratio of the highest to the lowest cut from which the axis is logarithmic."""
 
 
 def judged(evaluation: Mapping[str, Any], cut: float | None) -> Judgement:
@@ -30,42 +28,46 @@ def _of_one(evaluation: Mapping[str, Any], drawn: Curve | None) -> Judgement:
 
     What cannot be had at all has no table: the words say why.
     """
-    at, floors, primary = evaluation["at_cut"], evaluation["floors"], evaluation["primary"]
     interval = f"{percent(evaluation['confidence'])} interval"
+    tables = (*_ranked(evaluation, interval), *_at_cut(evaluation, interval), *_by_role(evaluation))
+    verdict, *words = evaluation["words"]
+    return Judgement(verdict, tuple(words), tables, drawn)
+
+
+def _ranked(evaluation: Mapping[str, Any], interval: str) -> Iterator[Table]:
+    """How scores rank, and the floors."""
+    floors, primary = evaluation["floors"], evaluation["primary"]
+    if all(score["auroc"]["value"] is None for score in evaluation["skill"]):
+        return
     skill = [(score["name"], score["auroc"], score["average_precision"]) for score in evaluation["skill"]]
     skill += [("random order", {"value": 0.5, "low": None, "high": None}, floors["average_precision_random"])]
+    yield _table("Defects ranked above normal images", f"Score | AUROC, {interval} | Average precision", skill)
     held = [
         (floor["title"], floor["auroc"], _figure(floor["lead"], SIGNED))
         for kind in ("trivial", "components", "nearest")
         for floor in floors[kind]
     ]
-    rates = ("recall", "precision", "false_positive_rate", "f1")
-    at_cut = [(name.replace("_", " ").replace("f1", "F1"), at[name]) for name in rates]
-    at_cut += [("F1 of flagging everything", floors["f1_flag_everything"])]
-    roles = [
-        (e["role"], f"{e['images']:,}", number(e["median"]), number(e["mean"]))
-        for e in evaluation["errors"]
-        if e["median"] is not None and e["mean"] is not None
+    yield _table("Floors, which need no trained network", f"Floor | AUROC, {interval} | {primary} above it", held)
+
+
+def _at_cut(evaluation: Mapping[str, Any], interval: str) -> Iterator[Table]:
+    """Rates at the cut."""
+    at, rates = evaluation["at_cut"], ("recall", "precision", "false_positive_rate", "f1")
+    if any(at[name]["value"] is not None for name in rates):
+        rows = [(name.replace("_", " ").replace("f1", "F1"), at[name]) for name in rates]
+        rows += [("F1 of flagging everything", evaluation["floors"]["f1_flag_everything"])]
+        yield _table("At the cut", f"Figure | Value, {interval}", rows)
+
+
+def _by_role(evaluation: Mapping[str, Any]) -> Iterator[Table]:
+    """Scores of images that were used, and of the others."""
+    rows = [
+        (one["role"], f"{one['images']:,}", number(one["median"]), number(one["mean"]))
+        for one in evaluation["errors"]
+        if one["median"] is not None and one["mean"] is not None
     ]
-    ranked = (
-        _table("Defects ranked above normal images", f"Score | AUROC, {interval} | Average precision", skill),
-        _table("Floors, which need no trained network", f"Floor | AUROC, {interval} | {primary} above it", held),
-    )
-    verdict, *words = evaluation["words"]
-    return Judgement(
-        verdict=verdict,
-        words=tuple(words),
-        tables=(
-            *(ranked if any(score["auroc"]["value"] is not None for score in evaluation["skill"]) else ()),
-            *(
-                [_table("At the cut", f"Figure | Value, {interval}", at_cut)]
-                if any(at[name]["value"] is not None for name in rates)
-                else []
-            ),
-            *([_table(f"{primary} by role", "Images | Count | Median | Mean", roles)] if roles else []),
-        ),
-        curve=drawn,
-    )
+    if rows:
+        yield _table(f"{evaluation['primary']} by role", "Images | Count | Median | Mean", rows)
 
 
 def _of_products(evaluation: Mapping[str, Any]) -> Judgement:
@@ -80,12 +82,8 @@ def _of_products(evaluation: Mapping[str, Any]) -> Judgement:
     ]
     columns = f"{evaluation['column']} | AUROC, {percent(evaluation['confidence'])} interval | Recall | Precision"
     verdict, *words = evaluation["words"]
-    return Judgement(
-        verdict=verdict,
-        words=tuple(words),
-        tables=(_table("Each product by itself", f"{columns} | False-positive rate", rows),),
-        curve=None,
-    )
+    table = _table("Each product by itself", f"{columns} | False-positive rate", rows)
+    return Judgement(verdict, tuple(words), (table,), None)
 
 
 def drifted(record: Mapping[str, Any]) -> Drifted:

@@ -267,9 +267,11 @@ def _match(images: Iterable[pa.Table], paths: list[str], labels: str, asked: str
                     f"labels={labels} names {uri} more than once, as {paths[row_of[image]]!r} and {paths[row]!r}."
                 )
             row_of[image] = row
+    if not paths:
+        raise DataError(f"labels={labels} has no rows below its header; give a line with `path` and `label` an image.")
     if not row_of:
         raise DataError(
-            f"labels={labels} names none of the images: its first path is {paths[0] if paths else 'absent'!r}, "
+            f"labels={labels} names none of the images: its first path is {paths[0]!r}, "
             f"the first image is {first}; paths are absolute, or relative to the CSV or to the folder of the images."
         )
     return row_of

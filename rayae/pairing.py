@@ -1,17 +1,18 @@
 """Home of the images of two runs side by side: DuckDB joins them, so that any number is compared in bounded memory.
 
-Only the scores of the labelled images are gathered, 20 bytes an image and some times as much while they are sorted.
+Only the scores of the labelled images are gathered, 20 bytes an image and some times as much while they are sorted;
+labels that are given for the occasion are in memory with the names of all images.
 Scores of two bundles are not on one scale, so images are held against each other by their rank within each run: `top_a`
 is the share of all images, scored in both, that A scores as high or higher.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 
-from rayae.agreement import Flags, Labelled, flags_by_label
+from rayae.agreement import Flags, LabelledPairs, flags_by_label
 from rayae.cuts.labelled import keys_of
 from rayae.database import Answer, Database, quoted
 from rayae.decisions import Decision
@@ -24,7 +25,7 @@ SCHEMAS = ("a", "b")
 GIVEN_LABELS = "given_labels"
 IN_BOTH = "score_a IS NOT NULL AND score_b IS NOT NULL"
 LABELLED_UNUSED, AND_FAR = "label IS NOT NULL AND NOT is_used", " AND NOT is_near"
-DID_NOT_CHOOSE = "NOT has_chosen"
+CHOSE = "cluster IN (SELECT cluster FROM choosers)"
 COUNTS = {
     "images": "count(*)",
     "scored": f"count(*) FILTER ({IN_BOTH})",
@@ -34,14 +35,13 @@ COUNTS = {
     "labels_differ": "count(*) FILTER (labels_differ)",
     "used": f"count(*) FILTER ({IN_BOTH} AND label IS NOT NULL AND is_used)",
     "of_used_groups": f"count(*) FILTER ({IN_BOTH} AND label IS NOT NULL AND is_near AND NOT is_used)",
-    "chose": f"count(*) FILTER ({IN_BOTH} AND label IS NOT NULL AND has_chosen)",
     "strange_a": "count(*) FILTER (NOT isfinite(score_a))",
     "strange_b": "count(*) FILTER (NOT isfinite(score_b))",
 }
 
 
 @dataclass(frozen=True)
-class Counts:
+class InCommon:
     """How many images two runs have in common, and what is known of them."""
 
     images: int
@@ -55,11 +55,11 @@ class Counts:
     labelled: int
     labels_differ: int
     used: int
-    """Labelled and scored in both, but a bundle was made with them."""
+    """LabelledPairs and scored in both, but a bundle was made with them."""
     of_used_groups: int
     """The same, but a bundle was made with others of their groups."""
     chose: int
-    """Labelled and scored in both, but the cut of a decision was chosen by them or by others of their groups."""
+    """Of those that judge the ranking: the cut of a decision was chosen by them, or by others of their groups."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Pairs:
     """The images that two runs have in common, as a table of a database."""
 
     database: Database
-    counts: Counts
+    counts: InCommon
     judging: str
     """The condition of SQL for the images by which the two are judged."""
     near_ones_judge: bool
@@ -78,14 +78,14 @@ class Pairs:
 
         Empty when one of the two has no cut.
         """
-        wanted = f" AND {self.judging} AND {DID_NOT_CHOOSE}" if evaluated else ""
+        wanted = f" AND {self.judging} AND NOT {CHOSE}" if evaluated else ""
         found = self.database.table(
             f"SELECT label, flagged_a, flagged_b, count(*) AS images FROM pairs WHERE {IN_BOTH} AND "
             f"flagged_a IS NOT NULL AND flagged_b IS NOT NULL{wanted} GROUP BY ALL"
         )
         return flags_by_label([tuple(row.values()) for row in found.to_pylist()])
 
-    def labelled(self) -> Labelled:
+    def labelled(self) -> LabelledPairs:
         """The scores of the images by which the two are judged, in an order that is not that of the files."""
         sql = (
             f"SELECT score_a, score_b, is_defect, cluster FROM pairs JOIN labels USING (label) WHERE {IN_BOTH} AND "
@@ -94,7 +94,7 @@ class Pairs:
         found = self.database.table(sql)
         score_a, score_b, defects, keys = (column.to_numpy() for column in found.columns)
         order = np.lexsort((defects, score_b, score_a, keys))
-        return Labelled(score_a[order], score_b[order], defects[order].astype(bool), keys[order].astype(np.uint64))
+        return LabelledPairs(score_a[order], score_b[order], defects[order].astype(bool), keys[order].astype(np.uint64))
 
     def disagreements(self, count: int) -> Answer:
         """The images that one run ranks furthest above where the other ranks them, the furthest first.
@@ -152,12 +152,16 @@ def pair(
     key = "image_id" if runs[0].fingerprint["manifest"] == runs[1].fingerprint["manifest"] else "uri"
     a, b = _side("a", decisions[0], has_given_labels=labels is not None), _side("b", decisions[1])
     database.make("pairs", f"{_columns(labels is not None)} FROM {a} JOIN {b} USING ({key})")
+    database.make("choosers", "SELECT DISTINCT cluster FROM pairs WHERE has_chosen")
     counts = _count(database, runs)
     names_of_labels = database.table("SELECT DISTINCT label FROM pairs WHERE label IS NOT NULL")["label"]
     strange = pa.array(map(is_defect, names_of_labels.to_pylist()), pa.bool_())
     database.add("labels", pa.table({"label": names_of_labels, "is_defect": strange}))
     near_ones_judge = not _has_both(database, LABELLED_UNUSED + AND_FAR) and _has_both(database, LABELLED_UNUSED)
-    return Pairs(database, counts, LABELLED_UNUSED + ("" if near_ones_judge else AND_FAR), near_ones_judge)
+    judging = LABELLED_UNUSED + ("" if near_ones_judge else AND_FAR)
+    chose = database.table(f"SELECT count(*) AS images FROM pairs WHERE {IN_BOTH} AND {judging} AND {CHOSE}")
+    counts = replace(counts, chose=chose["images"][0].as_py())
+    return Pairs(database, counts, judging, near_ones_judge)
 
 
 def _choosers(database: Database, schema: str, share: float) -> pa.Table:
@@ -209,7 +213,7 @@ def _has_both(database: Database, condition: str) -> bool:
     return bool(found["classes"][0].as_py() == 2)
 
 
-def _count(database: Database, runs: tuple[Run, Run]) -> Counts:
+def _count(database: Database, runs: tuple[Run, Run]) -> InCommon:
     asked = ", ".join(f"{sql} AS {name}" for name, sql in COUNTS.items())
     (found,) = database.table(f"SELECT {asked} FROM pairs").to_pylist()
     for run, name in zip(runs, ("strange_a", "strange_b"), strict=True):
@@ -221,4 +225,4 @@ def _count(database: Database, runs: tuple[Run, Run]) -> Counts:
             f"{runs[0].uri} and {runs[1].uri} have no image in common, as no URI is in both; score the same images."
         )
     only_a, only_b = (run.rows - found["images"] for run in runs)
-    return Counts(only_a=only_a, only_b=only_b, **found)
+    return InCommon(only_a=only_a, only_b=only_b, chose=0, **found)

@@ -70,6 +70,11 @@ class Groups:
         return min(self.held)
 
     @property
+    def pairs(self) -> int:
+        """Pairs of an image of either sample that can be had of different groups, each group in one pair."""
+        return min(self.fewest, self.count // 2)
+
+    @property
     def are_images(self) -> bool:
         """Whether each image is a group of its own."""
         return self.count == len(self.upper) + len(self.lower)
@@ -117,9 +122,9 @@ def area_figure(found: Placements, groups: Groups, confidence: float) -> Figure:
     if reason is not None:
         return Figure(area, reason=reason)
     if area in (0, 1):
-        reach = ((1 - confidence) / 2) ** (1 / groups.fewest)
+        reach = ((1 - confidence) / 2) ** (1 / groups.pairs)
         low, high = (reach, 1.0) if area == 1 else (0.0, 1 - reach)
-        return Figure(area, low, high, f"Clopper-Pearson, {groups.fewest:,} pairs of images of different groups")
+        return Figure(area, low, high, f"Clopper-Pearson, {groups.pairs:,} pairs of images of different groups")
     spread = variance(found, groups)
     if spread <= NO_SPREAD:
         return Figure(area, reason="No interval: these images leave no spread to judge by.")
@@ -134,7 +139,9 @@ def difference_figure(first: Placements, second: Placements, groups: Groups, con
         return Figure(both.area, reason=reason)
     spread = variance(both, groups)
     if spread <= NO_SPREAD:
-        return Figure(both.area, reason="No interval: both place every image alike.")
+        are_alike = not both.upper.any() and not both.lower.any()
+        why = "both place every image alike" if are_alike else "these images leave no spread to judge by"
+        return Figure(both.area, reason=f"No interval: {why}.")
     reach = float(ndtri((1 + confidence) / 2)) * float(np.sqrt(spread))
     return Figure(both.area, max(-1.0, both.area - reach), min(1.0, both.area + reach), f"{groups.method}, paired")
 

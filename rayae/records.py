@@ -114,12 +114,19 @@ def known_figure(value: Any) -> None:
         raise ValueError
 
 
+def ranked_scores(value: Any) -> None:
+    """The figures of scores, of one at least: the primary one is the first."""
+    wrong = misfit(value, [{"name": str, "auroc": figure, "average_precision": figure}])
+    if wrong is not None or not value:
+        raise ValueError(wrong)
+
+
 FLOOR = {"title": str, "auroc": figure, "lead": figure}
 EVALUATION_SHAPE = {
     "primary": str,
     "confidence": NUMBER,
     "words": sentences,
-    "skill": [{"name": str, "auroc": figure, "average_precision": figure}],
+    "skill": ranked_scores,
     "at_cut": {"recall": figure, "precision": figure, "false_positive_rate": figure, "f1": figure},
     "trade_off": [{"cut": NUMBER, "recall": known_figure, "precision": known_figure}],
     "floors": {

@@ -1,8 +1,8 @@
 """Home of the images that a run is held against, and of its own beside them, as tables of a database.
 
 Images that are labelled with a defect stay out on both sides, as the reference is of normal images; so do, of a run,
-those that its bundle was made with. What is measured is in memory, 28 bytes an image, and as much again for the order
-of one quantity: `sample` takes no more images than it is told to.
+those that its bundle was made with. What is measured is in memory, 28 bytes an image, and twice as much again while a
+quantity is measured: `sample` takes no more images than it is told to.
 """
 
 from collections.abc import Collection, Iterator, Sequence

@@ -76,7 +76,7 @@ def compose(
     return ReportPage(
         name=uri.rstrip("/").rsplit("/", 1)[-1],
         headline=_headline(overview),
-        verdict=None if cutting is None or several else verdict(overview.flagged, overview.judged, cutting),
+        verdict=None if several else verdict(overview.flagged, overview.judged, cutting),
         guarantee=None if threshold is None else threshold.guarantee,
         notes=(*_unfinished(record, success, overview.images), *notes),
         gallery=_gallery(uri, overview, shown, pictures, decision, in_turn=products is not None),
@@ -118,8 +118,13 @@ def _headline(overview: Overview) -> str:
     return f"{overview.flagged:,} of {scored:,} scored {_noun(scored)} flagged ({share}){failed}"
 
 
-def verdict(flagged: int, judged: int, threshold: Threshold) -> str | None:
-    """What the share of flagged images says, held against the false alarms of the cut; None where these are unknown."""
+def verdict(flagged: int, judged: int, threshold: Threshold | None) -> str | None:
+    """What the share of flagged images says, held against the false alarms of the cut; None where these are unknown.
+
+    Also for a false discovery rate, which promises a share of what is flagged, and says so.
+    """
+    if threshold is None or threshold.rule == "fdr":
+        return None
     expected, upper, confidence = threshold.expected_fpr, threshold.upper_fpr, threshold.confidence
     if not judged or expected is None or upper is None or not threshold.n:
         return None
@@ -275,7 +280,7 @@ def _gallery(
     order = ["The highest of each product come first, then the second of each, and so on."] if in_turn else []
     return Gallery(
         title=title(overview, shown),
-        notes=(*order, *left_out(overview, shown, drawn, question(uri, decision))),
+        notes=(*order, *left_out(overview, shown, len(pictures), drawn, question(uri, decision))),
         cards=cards(pictures, shown, scale),
         rows=tuple(rows_of(shown)),
         colours=", ".join(INFERNO),

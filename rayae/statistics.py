@@ -14,6 +14,8 @@ from scipy.special import bdtrik, betaincinv, expit, logit, ndtri
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 FEW_CLUSTERS = 10
+NORMAL_MAD = 1.4826
+"""Standard deviations in one median absolute deviation of a normal distribution."""
 FEWEST_RESAMPLES = 100
 MAX_CELLS = 1_000_000  # of the matrix of resampled weights: 8 MB, and some copies of it
 

@@ -13,9 +13,7 @@ from torch.nn import functional
 
 from rayae.errors import DataError
 from rayae.score_names import COMPONENT_SCORES, PICTURE_SCORES, SINGLE_SCORES, TEXTURE_SCORES
-
-NORMAL_MAD = 1.4826
-"""Standard deviations in one median absolute deviation of a normal distribution."""
+from rayae.statistics import NORMAL_MAD
 
 
 @dataclass(frozen=True)

@@ -201,7 +201,7 @@ def refuse_trained(bundle: Bundle, images: pa.Table, reader: Reader) -> None:
     alike = [image for image in images_of(images) if image.uri not in uris and image.size_bytes in {None, *sizes}]
     with ThreadPoolExecutor(reader.concurrency) as pool:
         read = zip(alike, pool.map(lambda image: _digest(reader, image), alike), strict=True)
-        found += [image.uri for image, digest in read if digest in digests]
+        found += [image.uri for image, digest in read if digest is not None and digest in digests]
     if found:
         raise DataError(
             f"{len(found):,} of the {images.num_rows:,} calibration images were used to train the bundle, the first is "

@@ -5,9 +5,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from rayae import __version__, answers, decisions, storage
-from rayae.agreement import NO_DEFECT, NO_FLAGS, NO_NORMAL, Flags, Ranking, Rates, in_words, rank, rates
+from rayae.agreement import NO_DEFECT, NO_FLAGS, NO_NORMAL, Flags, PairedRanking, PairedRates, in_words, rank, rates
 from rayae.database import Answer, opened
 from rayae.decisions import Decision
 from rayae.disagreement import compose, furthest
@@ -16,11 +17,12 @@ from rayae.exhibits import number, signed, span
 from rayae.labels import attach_labels
 from rayae.manifest import is_defect, is_normal
 from rayae.page import render
-from rayae.pairing import SCHEMAS, Counts, Pairs, pair
+from rayae.pairing import SCHEMAS, InCommon, Pairs, pair
 from rayae.run import Run, short_hash
 from rayae.settings import CompareSettings
 from rayae.statistics import percent
 from rayae.terminal import say, show_table, warn
+from rayae.verbs.flag import finished
 from rayae.verbs.flag_bundle import Used, used_by
 from rayae.verbs.query import cell
 from rayae.verbs.report import bundle_of, pictures
@@ -60,10 +62,10 @@ class Found:
     """What a comparison comes to."""
 
     confidence: float
-    counts: Counts
-    ranking: Ranking
-    recall: Rates | None
-    false_positive_rate: Rates | None
+    counts: InCommon
+    ranking: PairedRanking
+    recall: PairedRates | None
+    false_positive_rate: PairedRates | None
     """Like the recall None where there are no flags of labelled images."""
     flags: Mapping[str | None, Flags]
     """By label; empty where one of the runs has no cut."""
@@ -79,14 +81,6 @@ def measure(pairs: Pairs, confidence: float) -> Found:
     recall = rates_of(judged, is_defect, confidence, NO_DEFECT)
     alarms = rates_of(judged, is_normal, confidence, NO_NORMAL)
     return Found(confidence, pairs.counts, rank(pairs.labelled(), confidence), recall, alarms, pairs.flags())
-
-
-def finished(uri: str) -> Run:
-    """A run to compare; RunError when it is not finished, ConfigError for one of several bundles."""
-    run = Run.open(uri)
-    run.refuse_several_bundles()
-    run.refuse_unfinished()
-    return run
 
 
 def decisions_of(runs: Runs, settings: CompareSettings) -> Asked:
@@ -125,13 +119,13 @@ def used_by_both(runs: Runs) -> Used:
 
 
 def labels_of(run: Run, labels: str | None) -> pa.Table | None:
-    """The images of a run with the labels that are given; None when none are."""
+    """The images of a run that a label or a group is given; None when no labels are."""
     if labels is None:
         return None
     found, notes = attach_labels(run.results(["image_id", "uri", "label", "group"]), labels, run.record["images"])
     for note in notes:
         say(note)
-    return found
+    return found.filter(pc.or_(pc.is_valid(found["label"]), pc.is_valid(found["group"])))
 
 
 def tell_counts(runs: Runs, pairs: Pairs) -> None:
@@ -162,7 +156,7 @@ def tell_counts(runs: Runs, pairs: Pairs) -> None:
 
 def rates_of(
     flags: Mapping[str | None, Flags], belongs: Callable[[str | None], bool], confidence: float, without: str
-) -> Rates | None:
+) -> PairedRates | None:
     """What both flag of the images whose labels belong; None where there are no flags of labelled images."""
     if not flags:
         return None
@@ -172,7 +166,7 @@ def rates_of(
 
 def tell(found: Found) -> None:
     """Show the figures that labels give, where there are labels."""
-    shown: dict[str, Ranking | Rates | None] = {
+    shown: dict[str, PairedRanking | PairedRates | None] = {
         "AUROC": found.ranking,
         "recall": found.recall,
         "false-positive rate": found.false_positive_rate,

@@ -48,14 +48,17 @@ class Gathered:
 
     def about(self, threshold: Threshold | None, decision: Decision | None, bundle: Bundle) -> About:
         """What the evaluation is told beside the rows."""
-        promised = None if threshold is None else threshold.upper_fpr
-        about = About(self.others, promised, copies=copies(self), training=training_of(bundle))
+        promised, alike = None if threshold is None else threshold.upper_fpr, copies(self)
+        about = About(self.others, promised, copies=int(alike.sum()), training=training_of(bundle))
         if decision is None:
             return about
         flagged, chose = (self.results[name].to_numpy(zero_copy_only=False) for name in (FLAGGED, CHOSE))
+        bounds = [cut.upper_fpr for cut in decision.ruling.thresholds.values()]
         chosen_on = 0 if decision.labels is None else sum(decision.labels["chosen_on"].values())
         return replace(
             about,
+            promised=None if None in bounds else max(bound for bound in bounds if bound is not None),
+            copies=int((alike & ~chose.astype(bool)).sum()),
             promised_fdr=decision.ruling.settings.get("fdr"),
             decision=decision.id,
             chosen_on=chosen_on,
@@ -171,12 +174,13 @@ def used_images(bundle: Bundle) -> pa.Table:
     return pa.concat_tables([calibrated.cast(used.schema), used])
 
 
-def copies(gathered: Gathered) -> int:
-    """Labelled images that count as never seen, with the name and the size of images the bundle was made with."""
+def copies(gathered: Gathered) -> Bools:
+    """Which count as never seen, and have the name and the size of images that the bundle was made with."""
     used, rows = gathered.used, gathered.results
     known = set(zip(names(used), used["size_bytes"].to_pylist(), strict=True))
     unseen = zip(gathered.roles, names(rows), rows["size_bytes"].to_pylist(), strict=True)
-    return sum(role is None and size is not None and (name, size) in known for role, name, size in unseen)
+    found = [role is None and size is not None and (name, size) in known for role, name, size in unseen]
+    return np.array(found, dtype=bool)
 
 
 def names(images: pa.Table) -> list[str]:

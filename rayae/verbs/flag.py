@@ -38,8 +38,9 @@ def flag(settings: FlagSettings) -> None:
     with held(run.uri) as lease:
         made = choose(run, asked)
         ruling = Ruling(run.record["fingerprint_hash"], made.survey.digest, asked, made.thresholds)
-        found = whole(run, decisions.find(run, ruling.id))
-        base = base_of(run, settings.against, found)
+        known = decisions.find(run, ruling.id)
+        found = whole(run, known)
+        base = base_of(run, settings.against, known)
         written = found.written if found else decisions.write_flags(run, ruling.id, made.cuts, lease.check)
         write_curve(run, ruling, made.material)
         compare(run, ruling, base)
@@ -87,7 +88,7 @@ def borderline_uri(run: Run, decision_id: str, count: int) -> str:
 
 
 def finished(uri: str) -> Run:
-    """The run to decide about; RunError when it is not finished, ConfigError for one of several bundles."""
+    """A run whose scores are to be decided about; RunError when it is not finished, ConfigError for several bundles."""
     run = Run.open(uri)
     run.refuse_several_bundles()
     run.refuse_unfinished()

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
-from rayae.agreement import NO_DEFECT, NO_NORMAL, Flags, Labelled, flags_by_label, in_words, rank, rates
+from rayae.agreement import NO_DEFECT, NO_NORMAL, Flags, LabelledPairs, flags_by_label, in_words, rank, rates
 
 COUNTS = st.integers(0, 60)
 
@@ -49,13 +49,13 @@ def test_without_images_the_shares_have_their_reason() -> None:
     assert found.p_value is None
 
 
-def labelled(count: int = 40, better: float = 1.0) -> Labelled:
+def labelled(count: int = 40, better: float = 1.0) -> LabelledPairs:
     """`count` defects and as many normal images; B sees no difference between them."""
     random = np.random.default_rng(0)
     is_defect = np.arange(2 * count) < count
     a, b = (random.normal(size=2 * count) for _ in range(2))
     a += better * is_defect
-    return Labelled(a.astype(np.float32), b.astype(np.float32), is_defect, np.arange(2 * count, dtype=np.uint64))
+    return LabelledPairs(a.astype(np.float32), b.astype(np.float32), is_defect, np.arange(2 * count, dtype=np.uint64))
 
 
 def test_areas_are_those_of_scikit_learn_and_their_difference_is_between_them() -> None:
@@ -70,7 +70,7 @@ def test_areas_are_those_of_scikit_learn_and_their_difference_is_between_them() 
 @pytest.mark.parametrize(("is_defect", "reason"), [(True, NO_NORMAL), (False, NO_DEFECT)])
 def test_with_one_class_only_nothing_is_ranked(is_defect: bool, reason: str) -> None:
     scores = np.arange(3, dtype=np.float32)
-    images = Labelled(scores, scores, np.full(3, is_defect), np.arange(3, dtype=np.uint64))
+    images = LabelledPairs(scores, scores, np.full(3, is_defect), np.arange(3, dtype=np.uint64))
     found = rank(images, 0.95)
     assert (found.difference.value, found.difference.reason) == (None, reason)
     assert in_words(found, None, None, 0.95) == [f"Which of the two ranks better is not known: {reason}"]

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
-from rayae.breakdowns import GROUPS_AT_MOST, KINDS_AT_MOST, Judged, area, break_down, no_breakdown
+from rayae.breakdowns import GROUPS_AT_MOST, KINDS_AT_MOST, Evaluated, area, break_down, no_breakdown
 from rayae.operating_points import Resampling
 from rayae.statistics import skills
 
@@ -19,7 +19,7 @@ def images(labels=LABELS, groups=None, cut=1.0, seed=0):
     scores = (generator.normal(size=len(labels)) + shift).astype(np.float32)
     defect = np.array([label != "good" for label in labels])
     flagged = None if cut is None else scores > np.float32(cut)
-    return Judged(scores, defect, labels, groups or [None] * len(labels), flagged)
+    return Evaluated(scores, defect, labels, groups or [None] * len(labels), flagged)
 
 
 def test_each_kind_is_ranked_against_all_normal_images():
@@ -108,7 +108,7 @@ def test_an_area_alone_is_that_of_all_scores_together(groups):
 
 def test_perfectly_parted_classes_have_a_gap_above_zero_and_no_spread():
     scores = np.array([1, 2, 3, 10, 11], np.float32)
-    given = Judged(scores, scores > 5, ["good"] * 3 + ["crack"] * 2, [None] * 5, scores > 5)
+    given = Evaluated(scores, scores > 5, ["good"] * 3 + ["crack"] * 2, [None] * 5, scores > 5)
     found = break_down(given, HOW)
     assert found.gap.value == 7.0
     assert found.kinds[0].auroc.reason.startswith("No interval: the figure is the same in every resample")
@@ -116,7 +116,9 @@ def test_perfectly_parted_classes_have_a_gap_above_zero_and_no_spread():
 
 def test_classes_that_overlap_have_a_gap_below_zero():
     scores = np.array([1, 8, 3, 10, 6], np.float32)
-    given = Judged(scores, np.array([False, False, False, True, True]), ["good"] * 3 + ["crack"] * 2, [None] * 5, None)
+    given = Evaluated(
+        scores, np.array([False, False, False, True, True]), ["good"] * 3 + ["crack"] * 2, [None] * 5, None
+    )
     assert break_down(given, HOW).gap.value == -2.0
 
 

@@ -292,3 +292,16 @@ def test_a_standard_comes_back_as_it_was():
     model = detector.build(NETWORK, WHOLE)
     assert model.standard == Standard.from_dict(STANDARD)
     assert model.spec()["standard"] == STANDARD
+
+
+def test_the_error_map_of_a_region_shows_nothing_of_what_is_outside():
+    model = detector.build(NETWORK, DETECTOR | {"region": True})
+    mask = torch.zeros(32, 32, dtype=torch.uint8)
+    mask[:16] = 255
+    model.look_at(mask)
+    images = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    again = images.clone()
+    again[:, :, 16:] = 1 - again[:, :, 16:]
+    assert model.error_map(images, again).max() == 0
+    again[:, :, 5, 7] = 1 - images[:, :, 5, 7]
+    assert model.error_map(images, again)[:, 5, 7].min() > 0

@@ -12,6 +12,7 @@ from rayae.discoveries import (
     cut_of_rank,
     discover,
     histogram,
+    lowest_p_value,
     p_values_of_ranks,
     ranks,
     why_nothing,
@@ -109,3 +110,10 @@ def test_with_as_many_calibration_images_as_are_told_something_is_found(kind, fd
 def test_without_scores_there_is_nothing_to_find():
     with pytest.raises(DataError, match=r"^no image has a score, so there is nothing to find\.$"):
         discover(np.zeros(5, np.int64), 0.05)
+
+
+@pytest.mark.parametrize("kind", ["marginal", "simes", "dkw"])
+@pytest.mark.parametrize("n", [1, 2, 3, 50, 999])
+@pytest.mark.parametrize("confidence", [0.3, 0.9])
+def test_the_lowest_p_value_is_the_first_of_all(kind, n, confidence):
+    assert lowest_p_value(n, kind, confidence) == pytest.approx(p_values_of_ranks(n, kind, confidence)[0], rel=1e-12)

@@ -58,9 +58,9 @@ def test_the_title_says_what_is_shown() -> None:
 
 def test_what_is_left_out_is_said() -> None:
     overview, shown = asked(results([0.5, 0.6, 0.7, 0.8], 0.4), rows=2)
-    assert left_out(overview, shown, 1, "rayae query") == [
+    assert left_out(overview, shown, 1, 0, "rayae query") == [
         "2 flagged images are not on this page, which holds 2 rows (`rows=`); `rayae query` lists all.",
-        "1 of 2 rows have pictures; `gallery=` says how many may.",
+        "1 of 2 rows are shown with pictures; `gallery=` says how many may be.",
+        "1 of these pictures could not be had.",
     ]
-    assert left_out(*asked(results([0.5], 0.4)), 0, "") == ["0 of 1 rows have pictures; `gallery=` says how many may."]
-    assert left_out(*asked(results([0.5], 0.4)), 1, "") == []
+    assert left_out(*asked(results([0.5], 0.4)), 1, 1, "") == []

@@ -50,6 +50,12 @@ def test_images_of_groups_that_were_used_show_nothing_of_new_groups():
     assert told in paragraph(judge(evidence))
 
 
+def test_a_leak_that_is_known_is_not_hidden_by_one_that_may_be() -> None:
+    evidence = replace(GOOD, leaks={"share a group": 3}, training=Training(leak="Seven images are near-duplicates."))
+    assert answers(evidence)["leakage"] is False
+    assert "Seven images are near-duplicates." in paragraph(judge(evidence))
+
+
 def test_images_with_the_name_and_size_of_others_are_neither_known_nor_cleared():
     evidence = replace(GOOD, alike=3)
     assert answers(evidence)["leakage"] is None
@@ -154,6 +160,11 @@ def test_each_gate_fails_alone_with_its_figure_and_its_limit(name, change, figur
         (
             "floors",
             {"leads": {"the nearest training image": Figure(0.2)}},
+            "Whether the score ranks better than the nearest training image nobody can tell without an interval.",
+        ),
+        (
+            "floors",
+            {"leads": {"the best trivial statistic": Figure(0.3, 0.1, 0.5), "the nearest training image": Figure(0.4)}},
             "Whether the score ranks better than the nearest training image nobody can tell without an interval.",
         ),
         ("guarantee", {"false_positive_rate": Figure(None, reason="No normal image.")}, "No normal image."),

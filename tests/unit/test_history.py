@@ -9,7 +9,7 @@ import pytest
 
 from rayae import jsonlines, storage
 from rayae.epochs import Epoch
-from rayae.errors import StorageError, TrainingError
+from rayae.errors import RunError, StorageError, TrainingError
 from rayae.history import HEADER, METRICS, HistoryTable, read_history, shown_as_it_grows, write_history
 
 EPOCHS = [
@@ -121,6 +121,14 @@ def test_an_error_inside_is_not_hidden_and_the_last_epoch_is_shown(tmp_path, cap
         diverges()
     assert "1 of 3" in capsys.readouterr().out
     assert threading.active_count() == before
+
+
+def test_a_file_that_is_damaged_meanwhile_does_not_end_the_training(tmp_path, capsys):
+    with shown_as_it_grows(str(tmp_path), 3):
+        (tmp_path / METRICS).write_text("{")
+    assert "of 3" not in capsys.readouterr().out
+    with pytest.raises(RunError, match="is damaged; remove it: the next epoch of the training writes it anew"):
+        read_history(str(tmp_path))
 
 
 def test_storage_that_does_not_answer_costs_a_look_and_not_the_training(tmp_path, capsys, monkeypatch):

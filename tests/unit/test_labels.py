@@ -148,8 +148,7 @@ def test_paths_that_match_nothing_are_counted(data: Path) -> None:
         ),
         (
             "path,label\n",
-            "labels={0} names none of the images: its first path is 'absent', the first image is "
-            "{1}/images/a.png; paths are absolute, or relative to the CSV or to the folder of the images.",
+            "labels={0} has no rows below its header; give a line with `path` and `label` an image.",
         ),
     ],
 )

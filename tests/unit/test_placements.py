@@ -136,6 +136,25 @@ def test_samples_apart_have_an_interval_as_long_as_independent_pairs_allow() -> 
     assert above.method == "Clopper-Pearson, 3 pairs of images of different groups"
 
 
+def test_groups_in_both_samples_allow_half_as_many_pairs() -> None:
+    keys = own(10)
+    found = place(np.arange(10.0, 20), np.arange(0.0, 10))
+    figure = area_figure(found, Groups.of(keys, keys), 0.95)
+    assert (figure.value, figure.low) == pytest.approx((1, 0.025 ** (1 / 5)))
+    assert figure.method == "Clopper-Pearson, 5 pairs of images of different groups"
+
+
+def test_groups_in_both_samples_have_an_interval_that_holds_as_often_as_it_says() -> None:
+    """One group in five is hard: its defect scores low, its normal image high; pairs of a group do not count."""
+    random, truth, missed, draws = np.random.default_rng(0), 0.8**2, 0, 2000
+    groups = Groups.of(own(10), own(10))
+    for _ in range(draws):
+        is_hard = random.random(10) < 0.2
+        found = area_figure(place(np.where(is_hard, 0.0, 3.0), np.where(is_hard, 4.0, 1.0)), groups, 0.95)
+        missed += found.value == 1 and found.low is not None and found.low > truth
+    assert missed / draws < 0.025
+
+
 @pytest.mark.parametrize(
     ("groups", "reason"),
     [
@@ -157,6 +176,13 @@ def test_scores_that_rank_alike_have_a_difference_of_zero_without_interval() -> 
     found = place(np.array([1.0, 3]), np.array([0.0, 2]))
     figure = difference_figure(found, found, singles(2, 2), 0.95)
     assert (figure.value, figure.low, figure.reason) == (0, None, "No interval: both place every image alike.")
+
+
+def test_a_difference_without_spread_is_not_said_to_be_none() -> None:
+    apart = place(np.array([3.0, 4, 5]), np.array([0.0, 1, 2]))
+    inverted = place(np.array([0.0, 1, 2]), np.array([3.0, 4, 5]))
+    figure = difference_figure(apart, inverted, singles(3, 3), 0.95)
+    assert (figure.value, figure.reason) == (1.0, "No interval: these images leave no spread to judge by.")
 
 
 def test_values_that_are_all_one_have_an_area_without_interval() -> None:

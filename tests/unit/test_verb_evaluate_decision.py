@@ -86,6 +86,19 @@ def test_labels_that_are_given_afterwards_leave_out_the_same_images(run: Run, tm
     assert found["population"]["defect"] == before["population"]["defect"]
 
 
+def test_images_of_a_group_that_chose_are_left_out_when_groups_are_given_afterwards(run: Run, tmp_path: Path) -> None:
+    decision = decided(run, "rule=recall", "recall=0.8")
+    before = evaluated(run, decision=decision)
+    images = own_images(run)
+    rows = run.results(["uri", "label"]).to_pandas().rename(columns={"uri": "path"})
+    chooser = images[images["key"] < 0.5]["uri"].iloc[0]
+    other = images[(images["key"] >= 0.5) & (images["label"] == "good")]["uri"].iloc[0]
+    rows["group"] = np.where(rows["path"].isin([chooser, other]), "pair", rows["path"])
+    rows.to_csv(tmp_path / "labels.csv", index=False)
+    found = evaluated(run, f"labels={tmp_path}/labels.csv", decision=decision)
+    assert found["population"]["normal"] == before["population"]["normal"] - 1
+
+
 def test_a_decision_that_all_labels_chose_cannot_be_measured_by_them(
     run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -116,6 +129,9 @@ def test_groups_are_judged_by_their_own_cuts(grouped: Run, capsys: pytest.Captur
     assert found["at_cut"]["false_positives"] == int(flagged[labels == "good"].sum())
     assert found["decided"]["cuts_of_groups"] == 1
     assert "1 group(s) have a cut of their own, which is asked of their images." in found["words"]
+    assert any(word.endswith(", where its group has no cut of its own.") for word in found["words"])
+    (gate,) = (gate for gate in found["gates"] if gate["name"] == "guarantee")
+    assert gate["limit"] == max(cut.upper_fpr or 0.0 for cut in decision.ruling.thresholds.values())
 
 
 def test_a_decision_on_former_scores_is_said_to_be_one(grouped: Run, capsys: pytest.CaptureFixture[str]) -> None:

@@ -79,6 +79,7 @@ def test_flags_that_were_damaged_are_written_again(run: Run, harm: str, capsys: 
     said = capsys.readouterr()
     assert f"warning: the flags of the decision {made} were damaged (flags-000000.parquet " in said.err
     assert path.read_bytes() == before
+    assert not Path(path.parent, f"changes-{made}.parquet").exists()
 
 
 def test_a_compacted_run_is_decided_alike(run: Run, capsys: pytest.CaptureFixture[str]) -> None:

@@ -202,7 +202,7 @@ def test_a_run_without_results_has_no_report(run: Run, capsys: pytest.CaptureFix
 def test_rows_beyond_the_gallery_stand_on_the_page_without_pictures(run: Run) -> None:
     html = written(run, gallery=1)
     assert html.count("data:image/png;base64,") == 3
-    assert "1 of 4 rows have pictures; `gallery=` says how many may." in html
+    assert "1 of 4 rows are shown with pictures; `gallery=` says how many may be." in html
     assert html.count('"words": [') == 4
 
 
