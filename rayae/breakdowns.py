@@ -70,10 +70,10 @@ class Breakdown:
         known = {kind.label: kind.auroc.value for kind in self.kinds if kind.auroc.value is not None}
         if len(known) > 1:
             worst, best = min(known, key=known.__getitem__), max(known, key=known.__getitem__)
-            yield (
-                f"By kind of defect AUROC goes from {known[worst]:.3f} ({worst}) to {known[best]:.3f} ({best}); each "
-                "is held against all normal images."
-            )
+            span = f"goes from {known[worst]:.3f} ({worst}) to {known[best]:.3f} ({best})"
+            if known[worst] == known[best]:
+                span = f"is {known[worst]:.3f} for each of {len(known):,}"
+            yield f"By kind of defect AUROC {span}; each is held against all normal images."
         if self.other_kinds:
             yield f"{self.other_kinds:,} more kinds of defects have fewer images and are not told apart."
         alarms = {one: one.false_positive_rate.value or 0.0 for one in self.groups if one.normal}

@@ -314,7 +314,8 @@ def card(bundle: Bundle) -> str:
 def _threshold_in_words(threshold: Threshold | None) -> str:
     if threshold is None:
         return "none; `rayae calibrate` chooses one."
-    return f"{threshold.score} above {threshold.cut:.6g} is an anomaly. {threshold.guarantee}"
+    named = f"{threshold.score} above {threshold.cut:.6g} is an anomaly (`threshold_id` {threshold.id})"
+    return f"{named}. {threshold.guarantee}"
 
 
 def _check_record(bundle: Bundle) -> None:

@@ -62,10 +62,11 @@ class ByProduct:
         areas, mean = self.areas, self.mean_auroc
         if mean is not None:
             worst, best = min(areas, key=areas.__getitem__), max(areas, key=areas.__getitem__)
+            span = f"from {areas[worst]:.3f} ({worst}) to {areas[best]:.3f} ({best})"
+            range_of = "" if areas[worst] == areas[best] else f", {span}"
             yield (
-                f"Over {len(areas):,} products the mean AUROC is {mean:.3f}, from {areas[worst]:.3f} ({worst}) to "
-                f"{areas[best]:.3f} ({best}). Images are ranked inside their product alone, since each bundle has "
-                "scores on a scale of its own."
+                f"Over {len(areas):,} products the mean AUROC is {mean:.3f}{range_of}. Images are ranked inside their "
+                "product alone, since each bundle has scores on a scale of its own."
             )
         if self.floors:
             floor = sum(self.floors.values()) / len(self.floors)

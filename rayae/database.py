@@ -5,7 +5,8 @@
     failures     image_id, uri, label, group, status, error of the results that are not scored
     chunks       number, first_image_id, images, is_done
     thresholds   value, bundle_id, score, threshold_id, and what the threshold says; a row a bundle
-    decisions    decision, created, settings as JSON, `group`, and what the threshold says; a row a cut
+    decisions    decision, created, settings as JSON, `group`, and what the threshold says; a row a cut, which is null
+                 where nothing is flagged
     flags        decision, image_id, score, p_value, is_anomaly, needs_review; a row an image a decision
 
 `value` is that of the column by which bundles are chosen, null for a run with one bundle.
@@ -182,10 +183,15 @@ def _add(
         empty = result_schema(manifest.schema, run.record["scores"]).empty_table()
         _create(connection, schema, "results", empty)
     columns = 'image_id, uri, label, "group", status, error'
-    connection.execute(
-        f"CREATE VIEW {within}.failures AS SELECT {columns} FROM {within}.results "
-        f"WHERE status <> {quoted(Status.SCORED)}"
-    )
+    try:
+        connection.execute(
+            f"CREATE VIEW {within}.failures AS SELECT {columns} FROM {within}.results "
+            f"WHERE status <> {quoted(Status.SCORED)}"
+        )
+    except duckdb.BinderException as error:
+        raise RunError(
+            f"the first file of the results of {run.uri} lacks columns; `rayae verify {run.uri}` says more."
+        ) from error
     left = {chunk.number for chunk in run.chunks_left()}
     _create(connection, schema, "chunks", _chunks(run, left))
     _create(connection, schema, "thresholds", _thresholds(run))
@@ -258,6 +264,7 @@ def _decisions(made: Sequence[Decision]) -> pa.Table:
             "created": decision.created,
             "settings": json.dumps(decision.ruling.settings),
             "group": None if group == ALL else group,
+            **(dict.fromkeys(("cut", "expected_fpr", "upper_fpr")) if cut.flags_nothing else {}),
         }
         for decision in made
         for group, cut in decision.ruling.thresholds.items()

@@ -28,6 +28,7 @@ from rayae.flags import NEEDS_REVIEW, Cuts, Thresholds, columns_of, flag_table
 from rayae.manifest import regrouped
 from rayae.records import Each, moment, read_record
 from rayae.run import Run, short_hash
+from rayae.terminal import warn
 from rayae.threshold import Threshold
 
 DECISIONS = "decisions"
@@ -166,9 +167,15 @@ def find(run: Run, decision_id: str) -> Decision | None:
 
 
 def all_of(run: Run) -> list[Decision]:
-    """The decisions of a run, the earliest first."""
-    names = storage.list_names(storage.join(run.uri, DECISIONS))
-    found = [decision for decision in (find(run, name) for name in names) if decision is not None]
+    """The decisions of a run, the earliest first; one whose record is damaged is told and left out."""
+    found = list[Decision]()
+    for name in storage.list_names(storage.join(run.uri, DECISIONS)):
+        try:
+            decision = find(run, name)
+        except RunError as error:
+            warn(f"a decision is left out: {error}")
+            continue
+        found += [] if decision is None else [decision]
     return sorted(found, key=lambda decision: (decision.created, decision.id))
 
 
@@ -191,11 +198,24 @@ def damage(run: Run, decision: Decision, *, thorough: bool) -> str | None:
 
 def named(run: Run, decision_id: str) -> Decision:
     """The decision of a run that has this id; ConfigError, with those that there are, when it has none."""
-    known = {decision.id: decision for decision in all_of(run)}
-    if decision_id not in known:
+    found = find(run, decision_id)
+    if found is None:
+        known = [decision.id for decision in all_of(run)]
         there_are = f"its decisions are {', '.join(known)}" if known else "it has no decisions yet"
         raise ConfigError(f"{run.uri} has no decision {decision_id!r}: {there_are}.")
-    return known[decision_id]
+    return found
+
+
+def with_flags(run: Run, decision_id: str) -> Decision:
+    """The same for who needs its flags; RunError when their files are not those that were written, by their sizes."""
+    decision = named(run, decision_id)
+    problem = damage(run, decision, thorough=False)
+    if problem is not None:
+        raise RunError(
+            f"the flags of the decision {decision_id} of {run.uri} were damaged: {problem}; ask for the same decision "
+            "again by `rayae flag`, which writes them anew."
+        )
+    return decision
 
 
 def write_flags(run: Run, decision_id: str, cuts: Cuts, check: Callable[[], None]) -> Written:

@@ -84,16 +84,20 @@ class Drift:
     cause: Cause
     shifts: Sequence[Shift]
     """The score first."""
+    is_like: bool = False
+    """Whether it is held against images of the reference that share the value, and not against all of them."""
 
 
-def measure(value: str | None, run: Sample, reference: Sample, confidence: float, smallest: float) -> Drift:
+def measure(
+    value: str | None, run: Sample, reference: Sample, confidence: float, smallest: float, *, is_like: bool = False
+) -> Drift:
     """The shifts of all quantities of the reference, each with this confidence, and what they point to.
 
     Needs an image on both sides.
     """
     groups = Groups.of(run.keys, reference.keys)
     shifts = [shift(name, run.values[name], others, groups, confidence) for name, others in reference.values.items()]
-    return Drift(value, len(run.keys), cause(shifts, smallest), shifts)
+    return Drift(value, len(run.keys), cause(shifts, smallest), shifts, is_like)
 
 
 def shift(
@@ -150,12 +154,13 @@ def in_words(shifts: Sequence[Shift], smallest: float, score: str) -> list[str]:
 
 
 def _may_have_moved(beyond: Sequence[Shift], smallest: float) -> str:
-    """What to do about shifts that are large, and whose intervals are too wide to be sure of them."""
+    """What to do about shifts that are large, and whose intervals are too wide, or not there, to be sure of them."""
+    without = next((one.delta.reason for one in beyond if one.delta.low is None), None)
     how = "; ".join(dict.fromkeys(one.delta.method for one in beyond if one.delta.method))
+    unsure = f"the interval reaches below it{f' ({how})' if how else ''}" if without is None else "nobody can be sure"
     return (
-        f"That is as much as matters (Cliff's delta of {smallest:g} or more), but the interval reaches below it"
-        f"{f' ({how})' if how else ''}: something may have moved. Look at these images, and calibrate on images of "
-        "more groups, or hold the run against= another run, to be sure."
+        f"That is as much as matters (Cliff's delta of {smallest:g} or more), but {unsure}: something may have moved. "
+        "Look at these images; to be sure it takes images of more groups, on both sides."
     )
 
 

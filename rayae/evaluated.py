@@ -44,6 +44,8 @@ class About:
     cuts_of_groups: int = 0
     flagged: Bools | None = None
     """What is flagged, a value a row, where groups have cuts of their own."""
+    for_review: Bools | None = None
+    """What is for a person to look at, a value a row; None where no cut has such a band."""
     chose: Bools | None = None
     """Which rows chose the cut of the decision."""
     copies: int = 0

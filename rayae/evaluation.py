@@ -21,7 +21,18 @@ from rayae.evaluated import (
     read_rows,
     without_used_groups,
 )
-from rayae.evidence import AtCut, Decided, Example, Examples, Floors, Overlap, Population, RoleErrors, ScoreSkill
+from rayae.evidence import (
+    AtCut,
+    Decided,
+    Example,
+    Examples,
+    Floors,
+    Overlap,
+    Population,
+    Review,
+    RoleErrors,
+    ScoreSkill,
+)
 from rayae.findings import Evaluation
 from rayae.floors import FLOOR_COLUMNS, TRIVIAL, Held, find_floors, without_floors
 from rayae.gates import Evidence, Gate, judge
@@ -76,7 +87,7 @@ def evaluate(
         examples=pick_examples(rows),
         recall_at=find_recalls(rows, how),
         breakdown=find_breakdown(rows, how),
-        decided=decided(rows, about),
+        decided=decided(rows, about, confidence),
         gates=(),
     )
     return replace(found, gates=gates_of(found, rows, how, about))
@@ -272,7 +283,7 @@ def find_breakdown(rows: Rows, how: Resampling) -> Breakdown:
     return break_down(judged, how)
 
 
-def decided(rows: Rows, about: About) -> Decided | None:
+def decided(rows: Rows, about: About, confidence: float) -> Decided | None:
     """The decision whose cut is evaluated, if it is one; DataError when nothing is left that did not choose it."""
     if about.decision is None:
         return None
@@ -281,7 +292,17 @@ def decided(rows: Rows, about: About) -> Decided | None:
             f"all {about.chosen_on:,} labelled images that could measure the decision {about.decision} have chosen its "
             "cut; decide again with a lower `choose_on=`, or give `labels=` for more images."
         )
-    return Decided(about.decision, about.chosen_on, about.cuts_of_groups)
+    return Decided(about.decision, about.chosen_on, about.cuts_of_groups, reviewed(rows, about, confidence))
+
+
+def reviewed(rows: Rows, about: About, confidence: float) -> Review | None:
+    """The images that are for a person to look at, where the decision has such a band."""
+    band = about.for_review
+    if band is None or rows.flagged is None:
+        return None
+    defects, normals = int((band & rows.defect).sum()), int((band & rows.normal).sum())
+    found = int((rows.flagged & rows.defect).sum()) + defects
+    return Review(defects, normals, rate(found, int(rows.defect.sum()), confidence, NO_DEFECT))
 
 
 def gates_of(found: Evaluation, rows: Rows, how: Resampling, about: About) -> tuple[Gate, ...]:

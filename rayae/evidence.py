@@ -154,6 +154,16 @@ class Examples:
 
 
 @dataclass(frozen=True)
+class Review:
+    """The images between a cut for review and the cut, which are for a person to look at."""
+
+    defects: int
+    normals: int
+    recall: Figure
+    """Share of the defects that are flagged or for a person."""
+
+
+@dataclass(frozen=True)
 class Decided:
     """The decision of `rayae flag` whose cut is evaluated in place of the run's own."""
 
@@ -162,3 +172,5 @@ class Decided:
     """Labelled images that chose its cut: they stay out of all figures."""
     cuts_of_groups: int
     """Groups that have a cut of their own."""
+    review: Review | None
+    """None where no cut has a band for review."""

@@ -182,6 +182,14 @@ def _cut_words(e: Evaluation) -> Iterator[str]:
     if at.recall.value is not None:
         recall = share(at.recall, e.confidence)
         yield f"The cut finds {at.true_positives:,} of {p.defect:,} defects (recall {recall})."
+    review = None if e.decided is None else e.decided.review
+    if review is not None:
+        yield (
+            f"{review.defects + review.normals:,} more images are for a person to look at, {review.defects:,} of them "
+            f"defects: with these the recall is {share(review.recall, e.confidence)}."
+            if review.recall.value is not None
+            else f"{review.normals:,} more normal images are for a person to look at."
+        )
     if at.false_positive_rate.value is not None:
         rate = share(at.false_positive_rate, e.confidence)
         yield f"It flags {at.false_positives:,} of {p.normal:,} normal images (false-positive rate {rate})."

@@ -97,7 +97,7 @@ def drifted(record: Mapping[str, Any]) -> Drifted:
     tables = [_table("All images of the run", columns, whole)]
     if parts := record["furthest"]:
         quantities = [names.get(one["name"], one["name"]) for one in parts[0]["shifts"]]
-        columns = " | ".join([asked["by"] or "value", "images", *quantities, "what moved"])
+        columns = " | ".join([asked["by"] or "value", "images", "against", *quantities, "what moved"])
         title = f"Cliff's delta by {asked['by']}"
         tables.append(_table(title, columns, [_part(part) for part in parts[:PARTS_SHOWN]]))
     against = "the calibration images of the bundle" if record["against"] is None else record["against"]
@@ -110,7 +110,8 @@ def _in_sd(shift: float | None) -> str:
 
 def _part(part: Mapping[str, Any]) -> tuple[str, ...]:
     deltas = (f"{one['delta']['value']:{SIGNED}}" for one in part["shifts"])
-    return (part["value"] or "none", f"{part['images']:,}", *deltas, part["cause"])
+    against = "its own" if part["is_like"] else "all"
+    return (part["value"] or "none", f"{part['images']:,}", against, *deltas, part["cause"])
 
 
 def curve(points: Sequence[Point], cut: float | None) -> Curve | None:

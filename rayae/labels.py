@@ -24,6 +24,8 @@ HOME = 0
 """The place of the CSV's own folder among those that its paths may be relative to."""
 IN_AN_ARCHIVE = r"(?i)(/[^/]*\.(tar|zip|parquet|tiff?)!)+/((row|page)-[0-9]+(/|$))?"
 """Of a member's URI what is no folder: the archive, and the number of a row or page."""
+OF_NOTHING = {"nan", "null", "none", "na", "n/a"}
+"""What programs write for a value that is not there."""
 
 
 def labelled_images(
@@ -135,7 +137,11 @@ class Labelling:
         most = ", ".join(f"{count:,} {label}" for label, count in ordered[:5])
         others = f" and {len(ordered) - 5} other labels" if len(ordered) > 5 else ""
         normal = sum(count for label, count in ordered if manifest.is_normal(label))
-        return [f"labels: {most}{others}; {normal:,} of {self.counts.total():,} mean normal (`good` or `normal`)"]
+        told = [f"labels: {most}{others}; {normal:,} of {self.counts.total():,} mean normal (`good` or `normal`)"]
+        for label, count in ordered:
+            if label.strip().lower() in OF_NOTHING:
+                told.append(f"{count:,} images have the label {label!r}, a defect; an empty cell is no label")
+        return told
 
 
 class GivenLabels(Labelling):
@@ -264,7 +270,8 @@ def _match(images: Iterable[pa.Table], paths: list[str], labels: str, asked: str
         for image, uri in meant:
             if image in row_of:
                 raise DataError(
-                    f"labels={labels} names {uri} more than once, as {paths[row_of[image]]!r} and {paths[row]!r}."
+                    f"labels={labels} names {uri} more than once, as {paths[row_of[image]]!r} and {paths[row]!r}; "
+                    "keep one line for each image."
                 )
             row_of[image] = row
     if not paths:

@@ -146,7 +146,7 @@ DRIFT_SHAPE = {
     "titles": Each(str),
     "words": [str],
     "shifts": [SHIFT],
-    "furthest": [{"value": OPTIONAL_TEXT, "images": int, "cause": str, "shifts": [SHIFT]}],
+    "furthest": [{"value": OPTIONAL_TEXT, "images": int, "is_like": bool, "cause": str, "shifts": [SHIFT]}],
 }
 
 

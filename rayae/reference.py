@@ -111,9 +111,16 @@ def count_units(database: Database, fewest: int) -> tuple[int, int]:
     return int(found["enough"]), int(found["few"])
 
 
-def units(database: Database, names: Sequence[str], key: str, fewest: int) -> Iterator[Unit]:
-    """The images of each value with `fewest` images or more, in the order of the values, those without one last."""
-    answer = database.ask(f"SELECT unit, {', '.join((*names, key))} FROM {RUN} ORDER BY unit NULLS LAST")
+def units(
+    database: Database, names: Sequence[str], key: str, fewest: int, *, table: str = RUN, most: int | None = None
+) -> Iterator[Unit]:
+    """The images of each value with `fewest` images or more, in the order of the values, those without one last.
+
+    Of the run or of the reference, if this has values; of each the `most` whose hashes are the lowest.
+    """
+    first = "" if most is None else f" QUALIFY row_number() OVER (PARTITION BY unit ORDER BY image_key) <= {most}"
+    asked = f"SELECT unit, {', '.join((*names, key))} FROM {table}{first} ORDER BY unit NULLS LAST"
+    answer = database.ask(asked)
     pieces: list[pa.RecordBatch] = []
     for piece in (part for batch in answer.batches for part in _parts(batch)):
         if pieces and pieces[0]["unit"][0] != piece["unit"][0]:

@@ -75,7 +75,7 @@ def compose(
     drawn = (own,) if products is None else products.distributions
     return ReportPage(
         name=uri.rstrip("/").rsplit("/", 1)[-1],
-        headline=_headline(overview),
+        headline=_headline(overview, None if decision is None else decision.counts.for_review),
         verdict=None if several else verdict(overview.flagged, overview.judged, cutting),
         guarantee=None if threshold is None else threshold.guarantee,
         notes=(*_unfinished(record, success, overview.images), *notes),
@@ -107,7 +107,7 @@ def _images(count: int) -> str:
     return f"{count:,} {_noun(count)}"
 
 
-def _headline(overview: Overview) -> str:
+def _headline(overview: Overview, for_review: int | None) -> str:
     images, scored = overview.images, overview.scored
     failed = "." if scored == images else f"; {images - scored:,} could not be scored."
     if not scored:
@@ -115,7 +115,8 @@ def _headline(overview: Overview) -> str:
     if not overview.judged:
         return f"{_images(scored)} scored and none judged, for want of a threshold{failed}"
     share = percent(overview.flagged / scored)
-    return f"{overview.flagged:,} of {scored:,} scored {_noun(scored)} flagged ({share}){failed}"
+    review = f", {for_review:,} more for a person to look at" if for_review else ""
+    return f"{overview.flagged:,} of {scored:,} scored {_noun(scored)} flagged ({share}){review}{failed}"
 
 
 def verdict(flagged: int, judged: int, threshold: Threshold | None) -> str | None:

@@ -19,7 +19,7 @@ from rayae import __version__, storage
 from rayae.assignment import ALL, Assigned, Assignment
 from rayae.calibrations import Calibrations, from_parquet, to_parquet
 from rayae.errors import ConfigError, DataError, RunError, StorageError
-from rayae.filelist import RESULTS, FileList
+from rayae.filelist import FILES, RESULTS, FileList
 from rayae.manifest import Chunk, Manifest, chunks_at
 from rayae.records import (
     DRIFT_SHAPE,
@@ -45,6 +45,8 @@ CALIBRATION = "calibration.parquet"
 EVALUATION = "evaluation.json"
 REPORT = "report.html"
 DRIFT, DRIFT_RECORD = "drift", "drift.json"
+OWN = {RECORD, MANIFEST, CHUNKS, MAPS, SUCCESS, IN_HAND, CALIBRATION, EVALUATION, FILES, "lease.json", "decisions"}
+"""What nothing else may be written over."""
 FOOTER_READERS = 32
 
 
@@ -313,6 +315,13 @@ class Run:
         remedy = f"`rayae evaluate {self.uri}` writes it anew"
         shape = EVALUATION_SHAPE if self.assignment.column is None else EVALUATIONS_SHAPE
         return read_record(uri or storage.join(self.uri, EVALUATION), shape, remedy)
+
+    def refuse_as_out(self, out: str) -> None:
+        """ConfigError for a place to write to that is the run itself, or one of its own files and directories."""
+        own, asked = self.uri.rstrip("/"), storage.absolute(out).rstrip("/")
+        inside = asked.removeprefix(f"{own}/")
+        if asked == own or (inside != asked and inside.split("/")[0] in OWN):
+            raise ConfigError(f"out={out} is a part of the run {self.uri} itself; name another place.")
 
     def drifts(self) -> list[dict[str, Any]]:
         """What `drift` wrote about the run in its own directory, the latest first; RunError for a damaged one."""

@@ -28,7 +28,8 @@ def split_by_group(groups: NDArray[np.int64], shares: Mapping[str, float], rest:
     """Give each image the name of its side: groups in seeded random order fill the sides one after the other.
 
     `shares` are fractions of the images; what is left goes to `rest`. A side takes the group that brings it nearest
-    to its share, so sizes are right to about half a group.
+    to its share, so sizes are right to about half a group; one that would get none takes the nearest of `rest`, as
+    long as that keeps one.
     """
     names, inverse, counts = np.unique(groups, return_inverse=True, return_counts=True)
     order = np.random.default_rng(seed).permutation(len(names))
@@ -37,7 +38,11 @@ def split_by_group(groups: NDArray[np.int64], shares: Mapping[str, float], rest:
     begin = 0.0
     for side, share in shares.items():
         end = begin + share * len(groups)
-        sides[order[(middle >= begin) & (middle < end)]] = side
+        own = order[(middle >= begin) & (middle < end)]
+        free = order[sides[order] == rest]
+        if share > 0 and not len(own) and len(free) > 1:
+            own = free[:1]
+        sides[own] = side
         begin = end
     return sides[inverse]
 

@@ -234,11 +234,14 @@ def bootstrap_method(positive: Bools, groups: NDArray[np.intp] | None, resamples
 
 
 def interval(value: float, draws: Floats, confidence: float, method: str) -> Figure:
-    """Percentile interval of resampled values; none where they never moved or are too few."""
+    """Percentile interval of resampled values, widened to hold the value itself where few clusters draw it elsewhere.
+
+    None where they never moved or are too few.
+    """
     if len(draws) < FEWEST_RESAMPLES:
         few = f"No interval: only {len(draws)} resamples held both classes, {FEWEST_RESAMPLES} are needed."
         return Figure(value, reason=few)
     if np.ptp(draws) < 1e-12:
         return Figure(value, reason="No interval: the figure is the same in every resample, so its spread is unknown.")
     low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Figure(value, float(low), float(high), method=method)
+    return Figure(value, min(value, float(low)), max(value, float(high)), method=method)

@@ -85,12 +85,13 @@ def try_out(
 ) -> Trial:
     """Give the detector its Gaussian and its standard, then try its scores. All workers come to the same."""
     look = Looking(detector.eval(), batch, precision, generator)
-    detector.gaussian, detector.places = look.statistics(train[: -(-MOST_LATENTS // collective.count())])
+    variety = look.no_variety(train)
+    some = train[: -(-MOST_LATENTS // collective.count())]
+    detector.gaussian, detector.places = look.statistics(some, variety)
     detector.components = look.components(train)
     detector.textures = look.textures(train)
     detector.nearest = look.nearest(train)
-    variety = look.no_variety(validation)
-    normal = look.scores(validation, variety=variety)
+    normal = look.scores(validation)
     detector.standard = standard_of(normal)
     if detector.standard is not None:
         normal |= {COMBINED: detector.standard.combined(_tensors(normal)).numpy()}
@@ -126,10 +127,14 @@ class Looking:
     precision: str
     generator: torch.Generator
 
-    def statistics(self, pictures: Pictures) -> tuple[Gaussian | None, Places | None]:
-        """Of the latents and of the features of these pictures; None where there are none, or the same for all."""
+    def statistics(self, pictures: Pictures, variety: VarietySums) -> tuple[Gaussian | None, Places | None]:
+        """Of the latents and of the features of these pictures; None where there are none, or the same for all.
+
+        What the network makes of the pictures is added to the sums of the variety.
+        """
         latents, sums = [], None
-        for _, seen in self._seen(pictures, damaged=False):
+        for images, seen in self._seen(pictures, damaged=False):
+            variety.add(images, seen.pictures)
             if seen.latent is not None:
                 latents.append(seen.latent)
             if seen.features:
@@ -172,17 +177,12 @@ class Looking:
         return blank.fitted(collective.gathered(torch.cat(codes)))
 
     @torch.inference_mode()
-    def scores(self, pictures: Pictures, damaged: bool = False, variety: VarietySums | None = None) -> Scores:
-        """All scores that the detector can measure, of the pictures as they are or with synthetic defects.
-
-        What the network makes of the pictures is added to the sums of a `variety`, if given.
-        """
+    def scores(self, pictures: Pictures, damaged: bool = False) -> Scores:
+        """All scores that the detector can measure, of the pictures as they are or with synthetic defects."""
         names = self.detector.score_names()
         found = []
         for images, seen in self._seen(pictures, damaged):
             found.append(self.detector.measure(images, seen, names))
-            if variety is not None:
-                variety.add(images, seen.pictures)
         none = self._device_pixels(pixels_of(pictures[:0])).flatten()  # of a worker that holds no picture
         return {name: _measured(name, _of_all_workers([none, *(one[name] for one in found)])) for name in names}
 

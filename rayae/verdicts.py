@@ -70,7 +70,7 @@ class Figures:
     first_train_loss: float
     """The mean over the steps of the first epoch."""
     variety: Variety
-    """Of held-out pictures."""
+    """Of pictures trained on: held-out ones may be of one group, and then are all alike."""
     twins: Sequence[Twins]
 
 
@@ -119,14 +119,14 @@ def collapsed(variety: Variety) -> Verdict | None:
         return Verdict(
             "collapsed",
             variety.kept,
-            f"The reconstructions of different images are all alike: they have {100 * variety.kept:.1f} % of the "
-            f"variance of the images, so their errors say nothing of the single image; {remedy}",
+            f"The reconstructions of different training images are all alike: they have {100 * variety.kept:.1f} % of "
+            f"the variance of the images, so their errors say nothing of the single image; {remedy}",
         )
     if variety.explained <= 0:
         return Verdict(
             "collapsed",
             variety.explained,
-            "The reconstructions are no better than the mean image: their squared error is "
+            "The reconstructions of training images are no better than their mean: their squared error is "
             f"{1 - variety.explained:.2f} times what it has; {remedy}",
         )
     return None
@@ -201,6 +201,6 @@ def _fine_words(ratio: float | None, variety: Variety, epochs: int) -> Iterator[
     if ratio is not None:
         yield f"The error of held-out images is {ratio:.2f} times that of the training images."
     if variety.explained is not None:
-        yield f"The reconstructions explain {percent(variety.explained)} of the variance of the images."
+        yield f"The reconstructions explain {percent(variety.explained)} of the variance of the training images."
         if variety.explained < LITTLE_EXPLAINED:
             yield "That is little, unless the images are mostly noise: see whether more epochs raise it."

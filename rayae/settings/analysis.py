@@ -38,7 +38,7 @@ class TopSettings(AnalysisSettings):
 
 class ReportSettings(AnalysisSettings):
     out: str | None = None
-    """Where the page is written; default: `report.html` in the run."""
+    """Where the page is written; default: `report.html` in the run, or beside the decision."""
     decision: str | None = None
     """Decision of `rayae flag` whose flags are told; default: the flags that the run was scored with."""
     worst: Annotated[int, Field(ge=0, le=200)] = 12

@@ -8,6 +8,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 Placement = Literal["together", "apart", "inline"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 OpenFraction = Annotated[float, Field(gt=0, lt=1)]
+Alpha = Annotated[float, Field(ge=1e-9, lt=1)]
+"""A false-positive rate; a lower one needs more calibration images than there ever are."""
 
 
 def moment(text: str) -> datetime:

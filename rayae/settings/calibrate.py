@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from rayae.settings.base import Images, OpenFraction, Settings
+from rayae.settings.base import Alpha, Images, OpenFraction, Settings
 from rayae.settings.index import Labelled
 from rayae.settings.runner import RunnerSettings
 
@@ -10,7 +10,7 @@ from rayae.settings.runner import RunnerSettings
 class RuleSettings(Settings):
     rule: Literal["conformal", "fixed", "none"] = "conformal"
     """How the cut is chosen: `conformal` (quantile of held-out normal scores), `fixed` (`cut=`), or `none`."""
-    alpha: OpenFraction = 0.05
+    alpha: Alpha = 0.05
     """False-positive rate that the conformal rule aims at, as a fraction of normal images."""
     confidence: OpenFraction = 0.95
     """Confidence of the upper bound that the certificate states."""

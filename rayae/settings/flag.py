@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from rayae.settings.base import OpenFraction
+from rayae.settings.base import Alpha, OpenFraction
 from rayae.settings.score import RunVerbSettings
 
 FlagRule = Literal[
@@ -21,7 +21,7 @@ class FlagSettings(RunVerbSettings):
     p_values: Literal["marginal", "simes", "dkw"] | None = None
     """Of rule=fdr: `marginal` (default) holds on average over calibrations; `simes` and `dkw` hold for the one at hand,
     with `confidence`, and find less."""
-    alpha: OpenFraction | None = None
+    alpha: Alpha | None = None
     """Of rule=conformal, certified and peaks: share of normal images that may be flagged."""
     cut: float | None = None
     """Of rule=fixed: the cut, in units of the primary score."""
@@ -29,7 +29,7 @@ class FlagSettings(RunVerbSettings):
     """Of rule=recall: share of the defects that has to be found."""
     precision: OpenFraction | None = None
     """Of rule=precision: share of the flagged images that have to be defects, at `prevalence`."""
-    beta: Positive | None = None
+    beta: Annotated[float, Field(gt=0, le=1e6)] | None = None
     """Of rule=f_beta: how many times as much recall counts as precision."""
     cost_fn: Positive | None = None
     """Of rule=cost: what a defect costs that is not flagged, in any unit."""

@@ -38,6 +38,8 @@ def compare(settings: CompareSettings) -> None:
     runs = (finished(settings.run_a), finished(settings.run_b))
     asked = decisions_of(runs, settings)
     out = storage.absolute(settings.out or default_out(runs, asked, settings.labels))
+    for run in runs:
+        run.refuse_as_out(out)
     with opened(list(zip(SCHEMAS, runs, strict=True)), settings.memory_bytes) as database:
         used = used_by_both(runs)
         pairs = pair(database, runs, asked, used.uris, used.groups, labels_of(runs[0], settings.labels))
@@ -86,7 +88,9 @@ def measure(pairs: Pairs, confidence: float) -> Found:
 def decisions_of(runs: Runs, settings: CompareSettings) -> Asked:
     """The decisions that are asked for; ConfigError for one that is not there, and for a run compared with itself."""
     a, b = settings.decision_a, settings.decision_b
-    found = tuple(None if one is None else decisions.named(run, one) for run, one in zip(runs, (a, b), strict=True))
+    found = tuple(
+        None if one is None else decisions.with_flags(run, one) for run, one in zip(runs, (a, b), strict=True)
+    )
     if runs[0].uri == runs[1].uri and a == b:
         raise ConfigError(f"run_a and run_b are both {runs[0].uri}: name two runs, or two decisions about this one.")
     return found[0], found[1]
@@ -207,8 +211,11 @@ def write_images(pairs: Pairs, out: str, count: int, *, has_flags: bool) -> pa.T
     write(storage.join(out, "disagreements.parquet"), Answer(table.schema, iter(table.to_batches())))
     columns = ["uri", "label", "score_a", "score_b", "top_a", "top_b", "decades"]
     rows = [[cell(row[name]) for name in columns] for row in table.slice(0, SHOWN).select(columns).to_pylist()]
-    show_table(f"the {len(rows):,} images on which they disagree most, by rank", columns, rows)
-    say("top_a is the share of the images that A scores as high or higher; decades is log10(top_b / top_a)")
+    if rows:
+        show_table(f"the {len(rows):,} images on which they disagree most, by rank", columns, rows)
+        say("top_a is the share of the images that A scores as high or higher; decades is log10(top_b / top_a)")
+    else:
+        say("both put all images into the same order")
     if has_flags:
         write(storage.join(out, "flagged_by_one.parquet"), pairs.flagged_by_one())
     return table

@@ -68,5 +68,11 @@ def _figures(cuts: Sequence[Threshold], flagged: int | None, scored: int) -> lis
     words = highest if len(cuts) == 1 else f"{len(cuts)} cuts"
     count = UNKNOWN if flagged is None else f"{flagged:,}"
     share = UNKNOWN if flagged is None or not scored else percent(flagged / scored)
-    rates = [[getattr(cut, name) for cut in cuts] for name in ("expected_fpr", "upper_fpr")]
+    rates = [[_rate(cut, name) for cut in cuts] for name in ("expected_fpr", "upper_fpr")]
     return [words, count, share, *(UNKNOWN if None in rate else percent(max(rate)) for rate in rates)]
+
+
+def _rate(cut: Threshold, name: str) -> float | None:
+    """A rate of false alarms; that of a cut which flags nothing is 0, whatever is known."""
+    rate: float | None = 0.0 if cut.flags_nothing else getattr(cut, name)
+    return rate

@@ -18,7 +18,7 @@ from rayae.run import DRIFT, DRIFT_RECORD, Run, short_hash
 from rayae.settings import DriftSettings
 from rayae.statistics import percent
 from rayae.terminal import say, show_table, warn
-from rayae.verbs.drift_parts import furthest_of, measure_parts, tell_parts, unit_of, write_parts
+from rayae.verbs.drift_parts import furthest_of, measure_parts, tell_parts, unit_of, unit_of_reference, write_parts
 from rayae.verbs.flag_bundle import bundle_of, used_by
 from rayae.verbs.query import tell_unfinished
 
@@ -32,9 +32,11 @@ def drift(settings: DriftSettings) -> None:
     if settings.against is not None:
         other = of_one_bundle(settings.against)
         refuse_other_bundle(run, other)
+    if settings.out is not None:
+        run.refuse_as_out(settings.out)
     unit, score = unit_of(run, settings), str(run.record["primary_score"])
     with opened([("a", run), *([] if other is None else [("b", other)])], settings.memory_bytes) as database:
-        tell_kept(keep_both(database, run, other, unit), "the run")
+        tell_kept(keep_both(database, run, other, settings, unit), "the run")
         whole = measure_whole(database, settings)
         tell_whole(whole, score, settings.confidence)
         words = in_words(whole.shifts, settings.smallest_effect, score)
@@ -88,13 +90,13 @@ def refuse_other_bundle(run: Run, other: Run) -> None:
             )
 
 
-def keep_both(database: Database, run: Run, other: Run | None, unit: str | None) -> Kept:
+def keep_both(database: Database, run: Run, other: Run | None, settings: DriftSettings, unit: str | None) -> Kept:
     """Make the tables of the run and of its reference; what is kept of the run."""
     if other is None:
         keep_calibration(database, calibration_of(run), str(run.record["primary_score"]))
         return keep_run(database, "a", RUN, used_by(run).uris, unit)
     used = used_by(run).uris
-    tell_kept(keep_run(database, "b", REFERENCE, used, None), "the reference")
+    tell_kept(keep_run(database, "b", REFERENCE, used, unit_of_reference(other, settings, unit)), "the reference")
     return keep_run(database, "a", RUN, used, unit)
 
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from rayae import answers, storage
 from rayae.database import Database
-from rayae.drift import Drift, each_confidence, measure, titles
+from rayae.drift import Drift, Sample, each_confidence, measure, titles
 from rayae.errors import ConfigError
 from rayae.exhibits import signed
 from rayae.reference import REFERENCE, as_day, as_text, count_units, quantities, sample, units
@@ -26,6 +26,7 @@ PARTS = pa.schema(
         ("value", pa.string()),
         ("images", pa.int64()),
         ("cause", pa.string()),
+        ("held_against", pa.string()),
         ("quantity", pa.string()),
         *((name, pa.float64()) for name in ("delta", "low", "high", "median_shift")),
         ("method", pa.string()),
@@ -44,6 +45,14 @@ def unit_of(run: Run, settings: DriftSettings) -> str | None:
     if settings.by is not None and settings.by not in own:
         raise ConfigError(f"by={settings.by} is no column of the images of {run.uri}; take day, or {', '.join(own)}.")
     return None if settings.by is None else as_text(settings.by)
+
+
+def unit_of_reference(other: Run, settings: DriftSettings, unit: str | None) -> str | None:
+    """The same for the reference, whose images of a value are like those of the run; None where it has no such column.
+
+    Days of two runs are other ones.
+    """
+    return unit if settings.by in other.manifest.schema.names else None
 
 
 def time_of(uri: str, schema: pa.Schema, own: Sequence[str], asked: str | None) -> str:
@@ -65,15 +74,24 @@ def time_of(uri: str, schema: pa.Schema, own: Sequence[str], asked: str | None) 
 
 
 def measure_parts(database: Database, settings: DriftSettings) -> list[Drift]:
-    """The shifts of the images of each value; with by=group each image of a group counts by itself."""
+    """The shifts of the images of each value; with by=group each image of a group counts by itself.
+
+    A value that the reference run has as well is held against its images there, another one against all.
+    """
     names, key = quantities(database), "image_key" if settings.by == GROUP else "key"
     enough, few = count_units(database, FEWEST)
     if few:
         warn(f"{few:,} values of `{settings.by}` have fewer than {FEWEST} images and are not told of.")
     reference = sample(database, REFERENCE, names, key, OF_THE_REFERENCE)
     each = each_confidence(settings.confidence, len(names) * enough)
-    found = units(database, names, key, FEWEST)
-    return [measure(value, own, reference, each, settings.smallest_effect) for value, own in found]
+    has_values = settings.against is not None and settings.by != DAY
+    alike = units(database, names, key, FEWEST, table=REFERENCE, most=OF_THE_REFERENCE) if has_values else ()
+    known: dict[str | None, Sample] = {value: images for value, images in alike if value is not None}
+    smallest = settings.smallest_effect
+    return [
+        measure(value, own, known.get(value, reference), each, smallest, is_like=value in known)
+        for value, own in units(database, names, key, FEWEST)
+    ]
 
 
 def furthest_of(settings: DriftSettings, parts: Sequence[Drift]) -> Sequence[Drift]:
@@ -86,14 +104,33 @@ def furthest_of(settings: DriftSettings, parts: Sequence[Drift]) -> Sequence[Dri
 
 def tell_parts(settings: DriftSettings, shown: Sequence[Drift], parts: Sequence[Drift], score: str) -> None:
     """Show the furthest values, and what moved in how many of all."""
-    columns = [str(settings.by), "images", *(titles(score)[one.name] for one in shown[0].shifts), "what moved"]
+    quantities = (titles(score)[one.name] for one in shown[0].shifts)
+    columns = [str(settings.by), "images", "against", *quantities, "what moved"]
     rows = [
-        [one.value or "none", f"{one.images:,}", *(signed(own.delta.value) for own in one.shifts), one.cause]
+        [
+            one.value or "none",
+            f"{one.images:,}",
+            against(one),
+            *(signed(own.delta.value) for own in one.shifts),
+            one.cause,
+        ]
         for one in shown
     ]
     show_table(f"Cliff's delta by {settings.by}, {len(rows):,} of {len(parts):,}", columns, rows)
+    for reason in dict.fromkeys(own.delta.reason for one in parts for own in one.shifts if own.delta.reason):
+        say(f"of some values: {reason}")
+    if not all(one.is_like for one in parts):
+        say(
+            f"against all: held against all images of the reference, so a `{settings.by}` that differs from the others "
+            "looks moved; a run with images of the same values, as against=, is a reference for each of them"
+        )
     counts = Counter(one.cause for one in parts).most_common()
     say(f"what moved, by the number of values: {'; '.join(f'{name}: {count:,}' for name, count in counts)}")
+
+
+def against(part: Drift) -> str:
+    """Which images of the reference a value is held against."""
+    return "its own" if part.is_like else "all"
 
 
 def write_parts(uri: str, parts: Sequence[Drift]) -> None:
@@ -103,6 +140,7 @@ def write_parts(uri: str, parts: Sequence[Drift]) -> None:
             "value": one.value,
             "images": one.images,
             "cause": one.cause,
+            "held_against": against(one),
             "quantity": own.name,
             "delta": own.delta.value,
             "low": own.delta.low,

@@ -18,7 +18,7 @@ from rayae.cuts.labelled import keys_of
 from rayae.decisions import Decision
 from rayae.errors import RunError
 from rayae.evaluated import About, Others, refuse_strange
-from rayae.flags import anomalies
+from rayae.flags import anomalies, for_review
 from rayae.gates import Training
 from rayae.labels import labelling_for
 from rayae.manifest import regrouped
@@ -30,7 +30,7 @@ from rayae.terminal import say, warn
 from rayae.threshold import Threshold
 from rayae.verdicts import FINE
 
-FLAGGED, CHOSE = "flagged by the decision", "chose the decision"
+FLAGGED, REVIEW, CHOSE = "flagged by the decision", "for review by the decision", "chose the decision"
 """Columns beside those of the results, for as long as the rows are in memory."""
 ROWS_AT_ONCE = 262_144
 """Rows in memory at a time: some 50 MB with twenty scores."""
@@ -52,7 +52,10 @@ class Gathered:
         about = About(self.others, promised, copies=int(alike.sum()), training=training_of(bundle))
         if decision is None:
             return about
-        flagged, chose = (self.results[name].to_numpy(zero_copy_only=False) for name in (FLAGGED, CHOSE))
+        flagged, review, chose = (
+            self.results[name].to_numpy(zero_copy_only=False) for name in (FLAGGED, REVIEW, CHOSE)
+        )
+        has_band = decision.counts.for_review is not None
         bounds = [cut.upper_fpr for cut in decision.ruling.thresholds.values()]
         chosen_on = 0 if decision.labels is None else sum(decision.labels["chosen_on"].values())
         return replace(
@@ -64,6 +67,7 @@ class Gathered:
             chosen_on=chosen_on,
             cuts_of_groups=len(decision.ruling.thresholds) - 1,
             flagged=flagged,
+            for_review=review if has_band else None,
             chose=chose,
         )
 
@@ -142,8 +146,12 @@ def judged_by(decision: Decision, tables: Iterable[pa.Table]) -> Iterator[pa.Tab
     digest, thresholds = 0, decision.ruling.thresholds
     for table in tables:
         digest = (digest + digest_of(table)) % MOD
-        flags = pa.array(anomalies(table, thresholds))
-        yield table.append_column(FLAGGED, flags).append_column(CHOSE, pa.array(chose(table, decision.choose_on)))
+        beside = {
+            FLAGGED: anomalies(table, thresholds),
+            REVIEW: for_review(table, thresholds),
+            CHOSE: chose(table, decision.choose_on),
+        }
+        yield pa.table({**dict(zip(table.column_names, table.columns, strict=True)), **beside})
     if f"{digest:016x}" != decision.ruling.scores:
         warn(
             f"the decision {decision.id} was made before the scores of some images changed; its cut is asked of those "

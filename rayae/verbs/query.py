@@ -20,6 +20,8 @@ def query(settings: QuerySettings) -> None:
     """Ask a run, and show the answer as a table or write it as `format=` and `out=` say."""
     form = format_asked(settings)
     run = Run.open(settings.run)
+    if settings.out is not None:
+        run.refuse_as_out(settings.out)
     tell_unfinished(run)
     if form is not None and settings.out is None:
         _ask(run, settings, form)  # once: what has gone to standard output cannot be taken back

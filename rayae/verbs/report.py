@@ -13,7 +13,7 @@ from rayae import storage
 from rayae.bundle import Bundle
 from rayae.bundle_set import open_assigned
 from rayae.database import opened, unless_compacted
-from rayae.decisions import Decision, named, place
+from rayae.decisions import Decision, place, with_flags
 from rayae.distributions import chosen, products_of
 from rayae.errors import ConfigError, RayaeError, RunError
 from rayae.loader import Loader, images_of
@@ -37,10 +37,13 @@ if TYPE_CHECKING:
 def report(settings: ReportSettings) -> None:
     """Write the page of a run, or of a decision about it, with the first of its images reconstructed once more."""
     run = Run.open(settings.run)
-    out = storage.absolute(settings.out or storage.join(run.uri, REPORT))
+    usual = storage.join(run.uri, REPORT) if settings.decision is None else place(run, settings.decision, REPORT)
+    out = storage.absolute(settings.out or usual)
     if not out.lower().endswith((".html", ".htm")):
         raise ConfigError(f"out={settings.out}: a report is an HTML page; give it a name that ends in .html.")
-    decision = None if settings.decision is None else named(run, settings.decision)
+    if settings.out is not None:
+        run.refuse_as_out(out)
+    decision = None if settings.decision is None else with_flags(run, settings.decision)
     threshold = run.threshold if decision is None else decision.threshold
     evaluation = run.evaluation(None if decision is None else place(run, decision.id, EVALUATION))
     asked = unless_compacted(run, partial(ask, run, decision, threshold, settings))

@@ -18,14 +18,14 @@ from rayae.bundle import Bundle, Choice
 from rayae.bundle_set import read_index, refuse_other_pixels, refuse_other_set
 from rayae.detector import score_names
 from rayae.epochs import Progress
-from rayae.errors import DataError, RunError, TrainingError
+from rayae.errors import ConfigError, DataError, RunError, TrainingError
 from rayae.labels import labelled_images
 from rayae.manifest import content_hash
 from rayae.preprocess import Preprocess
 from rayae.records import fitting
 from rayae.redaction import kept
 from rayae.region import read_region
-from rayae.run import differences, short_hash
+from rayae.run import Run, differences, short_hash
 from rayae.settings import TrainSettings
 from rayae.splits import assign_sides
 from rayae.terminal import say
@@ -55,6 +55,8 @@ def train(settings: TrainSettings) -> None:
     refuse_network(training_plan(settings, Preprocess(**settings.preprocess.model_dump())))
     failure_budget(settings)
     out = storage.absolute(settings.out)
+    if Run.exists(out):
+        raise ConfigError(f"out={settings.out} holds a run; give the bundle a folder of its own.")
     refuse_other_set(out, settings.per_group, read_index(out))
     table, notes = labelled_images(settings.images, settings.labels, selected(settings.select))
     for note in notes:

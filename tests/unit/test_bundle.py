@@ -376,7 +376,8 @@ def test_the_card_says_what_is_true(whole):
     assert f"- Scores: {', '.join(PICTURE_SCORES)}. The network computes in float32.\n" in text
     assert "- Primary score: mse, as asked.\n" in text
     assert "- Task: copy, by a network of the kind convolutional.\n" in text
-    assert f"- Threshold: mse above {threshold.cut:.6g} is an anomaly. {threshold.guarantee}\n" in text
+    assert f"- Threshold: mse above {threshold.cut:.6g} is an anomaly (`threshold_id` {threshold.id}). " in text
+    assert f"{threshold.guarantee}\n" in text
 
 
 def test_the_card_of_a_bundle_without_a_threshold_says_how_to_get_one(bundle):

@@ -134,4 +134,10 @@ def test_a_shift_that_is_large_and_not_sure_is_told_with_what_to_do() -> None:
     first, last = in_words([steady, wide], 0.2, "mse")
     assert "brighter than the reference in 85 % of pairs, the median by +2.5 robust standard deviations" in first
     assert last.startswith("That is as much as matters (Cliff's delta of 0.2 or more), but the interval reaches below")
-    assert "calibrate on images of more groups" in last
+    assert "to be sure it takes images of more groups, on both sides" in last
+
+
+def test_a_large_shift_without_an_interval_is_not_said_to_have_one() -> None:
+    alone = Shift("pixel_mean", Figure(1.0, reason="No interval: all images of a kind are of one group."), 2.5)
+    _, last = in_words([Shift("score", Figure(0.0, -0.05, 0.05), 0.0), alone], 0.2, "mse")
+    assert "but nobody can be sure: something may have moved" in last

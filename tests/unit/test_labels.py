@@ -122,11 +122,11 @@ def test_paths_that_match_nothing_are_counted(data: Path) -> None:
         ("path,label\n,good\n,bad\na.png,good\n", "labels={0} has 2 row(s) without a path."),
         (
             "path,label\na.png,good\na.png,bad\n",
-            "labels={0} names {1}/images/a.png more than once, as 'a.png' and 'a.png'.",
+            "labels={0} names {1}/images/a.png more than once, as 'a.png' and 'a.png'; keep one line for each image.",
         ),
         (
             "path,label\nb.png,bad\na.png,good\n./a.png,bad\n",
-            "labels={0} names {1}/images/a.png more than once, as 'a.png' and './a.png'.",
+            "labels={0} names {1}/images/a.png more than once, as 'a.png' and './a.png'; keep one line for each image.",
         ),
         (
             "path,label,split\na.png,good,training\n",
@@ -199,6 +199,11 @@ def test_the_folders_of_a_data_set_are_its_labels(tmp_path: Path) -> None:
     ]
     assert found(str(tmp_path / "bottle" / "train" / "*"), "folder") == ["good", "good"]
     assert found(str(tmp_path / "bottle" / "test" / "good"), "folder") == ["good"]
+
+
+def test_a_label_that_means_a_missing_value_is_pointed_at(data: Path) -> None:
+    _, notes = labelled_images(str(data / "images"), csv(data, "path,label\na.png,good\nb.png,NaN\n"))
+    assert "1 images have the label 'NaN', a defect; an empty cell is no label" in notes
 
 
 def test_a_bare_folder_gives_its_own_name_and_the_note_says_that_nothing_is_normal(data: Path) -> None:

@@ -125,7 +125,7 @@ def test_no_damage_to_a_file_of_a_run_ends_in_a_traceback(
     if name == "run.json":
         whole["settings"] = {}
     if name == "drift.json":
-        whole["furthest"] = [{"value": "a", "images": 10, "cause": "none", "shifts": whole["shifts"]}]
+        whole["furthest"] = [{"value": "a", "images": 10, "is_like": True, "cause": "none", "shifts": whole["shifts"]}]
     fine = 0
     for damaged in every_damage(whole):
         file.write_text(json.dumps(damaged()))

@@ -197,7 +197,7 @@ def test_a_network_that_repairs_finds_defects_and_one_that_copies_does_not():
 
 def test_what_the_reconstructions_keep_of_the_variance_is_told():
     half = tried(around(Given(lambda images: 0.25 + images / 2)))
-    given = HELD_OUT.reshape(len(HELD_OUT), -1) / 255
+    given = TRAIN.reshape(len(TRAIN), -1) / 255
     assert half.variance_kept == pytest.approx(0.25, rel=1e-4)
     error = np.square(given - (0.25 + given / 2)).mean(0).sum()
     assert half.variance_explained == pytest.approx(1 - error / given.var(0).sum(), rel=1e-4)

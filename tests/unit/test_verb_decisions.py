@@ -34,8 +34,8 @@ def test_each_has_its_rule_its_cut_and_its_rates_in_the_order_in_which_they_were
     columns = ("rule", "cut", "flagged", "share", "expected FPR", "upper FPR")
     assert [tuple(row[name] for name in columns) for row in rows] == [
         ("rule=conformal alpha=0.05", "0.096", "4", "44.4 %", "4.95 %", "8.92 %"),
-        ("rule=fdr fdr=0.05 p_values=dkw", "none", "0", "0 %", "0 %", "12.2 %"),
-        ("rule=fdr fdr=0.0001 p_values=marginal", "none", "0", "0 %", "0 %", "12.2 %"),
+        ("rule=fdr fdr=0.05 p_values=dkw", "none", "0", "0 %", "0 %", "0 %"),
+        ("rule=fdr fdr=0.0001 p_values=marginal", "none", "0", "0 %", "0 %", "0 %"),
         ("rule=fixed cut=0.05", "0.05", "6", "66.7 %", "50 %", "58.6 %"),
     ]
 
@@ -61,3 +61,17 @@ def test_a_run_without_a_cut_and_without_decisions_says_so(tmp_path: Path, capsy
     assert main(["decisions", run.uri]) == 0
     said = f"nothing was decided about {run.uri}: it was planned without a cut; `rayae flag` chooses one.\n"
     assert capsys.readouterr().out == said
+
+
+def test_one_whose_record_is_damaged_is_told_and_the_others_are_listed(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in (["fdr=0.05"], ["rule=fixed", "cut=0.05"]):
+        assert main(["flag", run.uri, *words, "borderline=0"]) == 0
+    first = next(
+        path for path in Path(run.uri, "decisions").iterdir() if "fdr" in (path / "threshold.json").read_text()
+    )
+    (first / "threshold.json").write_text("{")
+    assert [row["rule"] for row in listed(run, capsys)] == ["rule=conformal alpha=0.05", "rule=fixed cut=0.05"]
+    assert main(["decisions", run.uri]) == 0
+    assert f"a decision is left out: {first}/threshold.json is damaged" in capsys.readouterr().err

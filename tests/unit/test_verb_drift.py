@@ -248,6 +248,32 @@ def test_each_group_has_its_figures_and_those_with_few_images_are_left_out(
     assert rows[0]["group"] == "b"
 
 
+def test_a_group_is_held_against_its_own_images_where_the_other_run_has_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two products that differ by far, of which nothing has moved; and one that the reference lacks."""
+    model = calibrated(tmp_path / "bundle", values_of(0, 100))
+    values = values_of(1, 120, score=0.0)
+    for column in values.values():
+        column[60:] += 5
+    reference = scored(tmp_path / "b", model, values, group=pa.array(["p"] * 60 + ["q"] * 60))
+    now = {name: np.concatenate([column, column[:40]]) for name, column in values.items()}
+    run = scored(tmp_path / "a", model, now, group=pa.array(["p"] * 60 + ["q"] * 60 + ["new"] * 40))
+    record = told(run, tmp_path / "out", "by=group", f"against={reference.uri}")
+    found = {part["value"]: part for part in record["furthest"]}
+    assert {value: part["is_like"] for value, part in found.items()} == {"p": True, "q": True, "new": False}
+    assert all(abs(one["delta"]["value"]) < 1e-9 for value in "pq" for one in found[value]["shifts"])
+    assert found["new"]["shifts"][0]["delta"]["value"] < -0.3
+    said = capsys.readouterr().out
+    assert "against all: held against all images of the reference" in said
+    table = pd.read_parquet(tmp_path / "out" / "parts.parquet")
+    assert dict(zip(table["value"], table["held_against"], strict=True)) == {
+        "new": "all",
+        "p": "its own",
+        "q": "its own",
+    }
+
+
 def test_a_column_of_the_users_own_will_do(tmp_path: Path) -> None:
     run = scored(
         tmp_path / "run",

@@ -43,7 +43,7 @@ def test_the_cut_is_that_of_the_decision_and_stands_beside_it(run: Run) -> None:
     found = evaluated(run, decision=decision)
     assert Path(run.uri, "evaluation.json").read_bytes() == before
     assert (found["threshold_id"], found["at_cut"]["cut"]) == (decision.threshold.id, decision.threshold.cut)
-    assert found["decided"] == {"id": decision.id, "chose": 0, "cuts_of_groups": 0}
+    assert found["decided"] == {"id": decision.id, "chose": 0, "cuts_of_groups": 0, "review": None}
     assert f"The cut is that of the decision {decision.id}; no label chose it." in found["words"]
     assert found["skill"] == own["skill"]
     images = own_images(run)
@@ -111,6 +111,29 @@ def test_a_decision_that_all_labels_chose_cannot_be_measured_by_them(
         f"error: all {count} labelled images that could measure the decision {decision.id} have chosen its cut; decide "
         "again with a lower `choose_on=`, or give `labels=` for more images.\n"
     )
+
+
+def test_images_for_review_are_counted_and_what_they_bring(tmp_path: Path) -> None:
+    # scores are 0.02 times the number of the image; from 20 to 39 every other one is a defect, from 40 on all are
+    labels = ["scratch" if number >= 40 or (number >= 20 and number % 2) else "good" for number in range(60)]
+    run = with_bundle(finish(plan(tmp_path / "run", rows=60, label=pa.array(labels))), tmp_path / "bundle")
+    costs = ["cost_fn=1", "cost_fp=1", "cost_review=0.02", "prevalence=0.5", "choose_on=0.7"]
+    decision = decided(run, "rule=cost", *costs)
+    found = evaluated(run, decision=decision)
+    images = own_images(run)
+    others = images[images["key"] >= 0.7]
+    assert decision.threshold.review_cut is not None
+    is_flagged = exceeds(others["score"].to_numpy(), decision.threshold.cut)
+    band = exceeds(others["score"].to_numpy(), decision.threshold.review_cut) & ~is_flagged
+    is_defect = (others["label"] == "scratch").to_numpy()
+    review = found["decided"]["review"]
+    assert (review["defects"], review["normals"]) == ((band & is_defect).sum(), (band & ~is_defect).sum())
+    assert band.any()
+    assert review["recall"]["value"] == pytest.approx((is_defect & (is_flagged | band)).sum() / is_defect.sum())
+    assert any("more images are for a person to look at" in word for word in found["words"])
+    assert main(["report", run.uri, f"decision={decision.id}", "gallery=0"]) == 0
+    page = Path(run.uri, "decisions", decision.id, "report.html").read_text()
+    assert f", {decision.counts.for_review} more for a person to look at" in page
 
 
 def test_a_decision_that_is_not_there_is_refused_with_those_that_are(

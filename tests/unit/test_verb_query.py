@@ -83,6 +83,30 @@ def test_an_output_that_cannot_be_is_refused(
     assert capsys.readouterr().err == f"error: {sentence}\n"
 
 
+@pytest.mark.parametrize("name", ["", "run.json", "chunks/chunk-000000.parquet", "chunks", "decisions/a/flags.csv"])
+def test_no_verb_writes_over_what_the_run_is_made_of(run: Run, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.read_bytes() for path in Path(run.uri).rglob("*") if path.is_file()}
+    out = f"{run.uri}/{name}"
+    for words in (
+        ["query", run.uri, "select 1", "format=csv"],
+        ["drift", run.uri],
+        ["compare", run.uri, f"{run.uri}/"],
+    ):
+        assert main([*words, f"out={out}"]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith("error: ")
+        if words[0] != "compare":
+            assert said == f"error: out={out} is a part of the run {run.uri} itself; name another place.\n"
+    assert {path: path.read_bytes() for path in Path(run.uri).rglob("*") if path.is_file()} == before
+
+
+def test_results_that_lack_columns_are_told_and_not_the_question(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    pq.write_table(pq.read_table(run.chunk_uri(0)).select(["uri"]), run.chunk_uri(0))
+    assert main(["query", run.uri, "select 1 as a"]) == 1
+    told = f"the first file of the results of {run.uri} lacks columns; `rayae verify {run.uri}` says more."
+    assert told in capsys.readouterr().err
+
+
 def test_a_question_that_fails_leaves_no_file(run: Run, tmp_path: Path) -> None:
     out = tmp_path / "out.csv"
     assert main(["query", run.uri, "select uri::integer from results", f"out={out}"]) == 2

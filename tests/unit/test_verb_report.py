@@ -93,7 +93,8 @@ def finished(folder: Path, calibrated: Bundle) -> Run:
 
 def written(run: Run, **asked: Any) -> str:
     report(ReportSettings(run=run.uri, **asked))
-    return Path(run.uri, "report.html").read_text()
+    folder = Path(run.uri, "decisions", asked["decision"]) if "decision" in asked else Path(run.uri)
+    return (folder / "report.html").read_text()
 
 
 def test_the_highest_scores_come_first_with_their_pictures(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
@@ -204,6 +205,22 @@ def test_rows_beyond_the_gallery_stand_on_the_page_without_pictures(run: Run) ->
     assert html.count("data:image/png;base64,") == 3
     assert "1 of 4 rows are shown with pictures; `gallery=` says how many may be." in html
     assert html.count('"words": [') == 4
+
+
+@pytest.mark.parametrize("harm", ["gone", "cut"])
+def test_a_decision_whose_flags_were_damaged_has_no_page(
+    run: Run, harm: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["flag", run.uri, "rule=fixed", "cut=0.02", "borderline=0"]) == 0
+    (decision,) = Path(run.uri, "decisions").iterdir()
+    (flags,) = decision.glob("flags-*")
+    if harm == "gone":
+        flags.unlink()
+    else:
+        flags.write_bytes(flags.read_bytes()[:-1])
+    assert main(["report", run.uri, f"decision={decision.name}"]) == 1
+    assert f"error: the flags of the decision {decision.name} of {run.uri} were damaged" in capsys.readouterr().err
+    assert not (decision / "report.html").exists()
 
 
 def test_where_groups_have_their_own_cuts_there_is_no_verdict_of_one(tmp_path: Path) -> None:

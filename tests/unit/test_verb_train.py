@@ -12,6 +12,7 @@ from rayae.labels import labelled_images
 from rayae.scores import HEAD_SCORES, SCORE_NAMES
 from rayae.trial import Trial
 from tests.conftest import SMALL_TRAINING, write_pictures
+from tests.unit.small_runs import finish, plan
 
 
 def train(images: Path | str, out: Path, *words: str) -> int:
@@ -77,6 +78,12 @@ def test_too_few_images_to_calibrate_are_refused_before_training(
 def test_without_a_rule_few_images_make_a_bundle_without_a_threshold(tmp_path: Path) -> None:
     assert train(write_pictures(tmp_path / "images", 40), tmp_path / "bundle", "rule=none") == 0
     assert Bundle.open(str(tmp_path / "bundle")).threshold is None
+
+
+def test_no_bundle_is_written_into_a_run(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = finish(plan(tmp_path / "run"))
+    assert main(["train", f"images={pictures}", f"out={run.uri}"]) == 2
+    assert f"out={run.uri} holds a run; give the bundle a folder of its own." in capsys.readouterr().err
 
 
 def test_labels_without_a_normal_image_are_refused(

@@ -40,7 +40,7 @@ def test_a_training_with_nothing_wrong_is_fine_and_says_its_figures():
     assert (verdict.name, verdict.figure) == ("fine", pytest.approx(1.1))
     assert verdict.sentence == (
         "Nothing speaks against this training. The error of held-out images is 1.10 times that of the training "
-        "images. The reconstructions explain 75 % of the variance of the images."
+        "images. The reconstructions explain 75 % of the variance of the training images."
     )
 
 
@@ -81,9 +81,9 @@ def test_a_network_that_always_gives_the_mean_picture_has_collapsed():
     verdict = collapsed(Variety(1e-9, 0.0))
     assert (verdict.name, verdict.figure) == ("collapsed", 1e-9)
     assert verdict.sentence == (
-        "The reconstructions of different images are all alike: they have 0.0 % of the variance of the images, so "
-        "their errors say nothing of the single image; lower `optimizer.learning_rate`, train longer, or make the "
-        "network larger (`network.base_width`, and `network.latent` where it has one)."
+        "The reconstructions of different training images are all alike: they have 0.0 % of the variance of "
+        "the images, so their errors say nothing of the single image; lower `optimizer.learning_rate`, train longer, "
+        "or make the network larger (`network.base_width`, and `network.latent` where it has one)."
     )
 
 
@@ -91,9 +91,9 @@ def test_reconstructions_that_vary_but_err_more_than_the_mean_picture_have_colla
     verdict = collapsed(Variety(0.98, -1.02))
     assert (verdict.name, verdict.figure) == ("collapsed", -1.02)
     assert verdict.sentence == (
-        "The reconstructions are no better than the mean image: their squared error is 2.02 times what it has; lower "
-        "`optimizer.learning_rate`, train longer, or make the network larger (`network.base_width`, and "
-        "`network.latent` where it has one)."
+        "The reconstructions of training images are no better than their mean: their squared error is 2.02 times "
+        "what it has; lower `optimizer.learning_rate`, train longer, or make the network larger (`network.base_width`, "
+        "and `network.latent` where it has one)."
     )
 
 
