@@ -69,7 +69,12 @@ def _figures(cuts: Sequence[Threshold], flagged: int | None, scored: int) -> lis
     count = UNKNOWN if flagged is None else f"{flagged:,}"
     share = UNKNOWN if flagged is None or not scored else percent(flagged / scored)
     rates = [[_rate(cut, name) for cut in cuts] for name in ("expected_fpr", "upper_fpr")]
-    return [words, count, share, *(UNKNOWN if None in rate else percent(max(rate)) for rate in rates)]
+    return [words, count, share, *(_highest(rate) for rate in rates)]
+
+
+def _highest(rates: Sequence[float | None]) -> str:
+    known = [rate for rate in rates if rate is not None]
+    return percent(max(known)) if len(known) == len(rates) else UNKNOWN
 
 
 def _rate(cut: Threshold, name: str) -> float | None:
