@@ -20,7 +20,8 @@ IN_WORDS: dict[Stage, str] = {
 }
 MOVED_BY: dict[Stage, str] = {
     "fetch": "`reader.concurrency=` moves that, as far as the storage answers",
-    "decode": "`resources.cpus_per_worker=` or placement=apart moves that, where there are cores to spare",
+    "decode": "`resources.cpus_per_worker=` or placement=apart moves that, where there are cores to spare, and on a "
+    "GPU `resources.gpus_per_worker=0.5`, as a process hands over only so many images",
     "model": "`workers=` moves that, where there are cores or GPUs for more",
     "write": "`chunk_images=` of the next run moves that: larger chunks are fewer files",
 }

@@ -33,7 +33,12 @@ WORKERS = (1, 4, 16)
 
 
 def plan(settings: PlanSettings) -> None:
-    """Score a sample of the images in this process, and tell what all of them take on 1, 4 and 16 workers.
+    """Score a sample of the images in this process, and tell what all of them take on 1, 4 and 16 workers."""
+    tell(settings, *sampled_and_whole(settings))
+
+
+def sampled_and_whole(settings: PlanSettings) -> tuple[Sampled, Whole]:
+    """What a sample took, scored for real, and what is to be done.
 
     DataError when there are no images. What other programs do on this machine meanwhile counts as well.
     """
@@ -43,8 +48,7 @@ def plan(settings: PlanSettings) -> None:
         if manifest.rows == 0:
             raise DataError("there are no images to plan for; `images=` named none.")
         whole = whole_of(manifest, settings.chunk_images)
-        sampled = score_sample(settings, model, manifest, storage.join(folder, "sample"))
-    tell(settings, sampled, whole)
+        return score_sample(settings, model, manifest, storage.join(folder, "sample")), whole
 
 
 def whole_of(manifest: Manifest, chunk_images: int | None) -> Whole:
