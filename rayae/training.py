@@ -32,7 +32,7 @@ from rayae.samples import Sample, samples_of
 from rayae.scores import Region, average
 from rayae.shares import images_of_each
 from rayae.tasks import Posed, posed, with_neighbours
-from rayae.trial import try_out
+from rayae.trial import MOST_OFF, rounded_off, try_out
 
 WARM_UP_SHARE = 0.05
 SAMPLES = 4
@@ -315,18 +315,20 @@ def _loss_of_best(training: Training, best: bytes, validation: Pictures) -> floa
 
 
 def _outcome(training: Training, best: bytes, train: Pictures, validation: Pictures) -> Outcome:
-    """The best weights with all that their scores are measured by."""
-    model = training.detector
+    """The best weights with all that their scores are measured by, in the precision that they are to be scored in."""
+    model, batch, precision = training.detector, training.batch, training.precision
     weights.fill(model, best, "the network that was trained")
-    trial = try_out(
-        model,
-        train,
-        validation,
-        batch=training.batch,
-        precision=training.precision,
-        generator=seeded(training.plan.seed, -1),
-    )
-    return Outcome(weights.save(model), model.spec(), training.precision, asdict(trial))
+    tried = try_out(model, train, validation, batch=batch, precision=precision, generator=_for_trials(training))
+    if precision == "bf16" and training.plan.precision == "auto":
+        off = rounded_off(model, validation, batch=batch, generator=_for_trials(training))
+        if max(off.values(), default=0.0) > MOST_OFF:
+            precision = "float32"
+            tried = try_out(model, train, validation, batch=batch, precision=precision, generator=_for_trials(training))
+    return Outcome(weights.save(model), model.spec(), precision, asdict(tried))
+
+
+def _for_trials(training: Training) -> torch.Generator:
+    return seeded(training.plan.seed, -1)
 
 
 def seeded(seed: int, epoch: int) -> torch.Generator:

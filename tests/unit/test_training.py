@@ -307,6 +307,15 @@ def test_more_parts_than_images_are_parts_of_one_image():
     assert losses(train(replace(asked, accumulation=64))) == losses(train(replace(asked, accumulation=2)))
 
 
+def test_scoring_goes_back_to_float32_where_bf16_moves_scores(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    monkeypatch.setattr("rayae.training.rounded_off", lambda *_, **__: {"mse": 0.01, "place_mean": 0.3})
+    assert train(plan(precision="auto", epochs=1)).outcome.precision == "float32"
+    assert train(plan(precision="bf16", epochs=1)).outcome.precision == "bf16"
+    exact = train(plan(precision="float32", epochs=1)).outcome
+    assert train(plan(precision="auto", epochs=1)).outcome.trial.keys() == exact.trial.keys()
+
+
 def test_automatic_precision_is_bf16_where_the_device_multiplies_in_it(monkeypatch):
     for multiplies, precision in ((True, "bf16"), (False, "float32")):
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda found=multiplies: found)

@@ -17,10 +17,12 @@ from rayae.networks import weights
 from rayae.networks.custom import CustomNetwork
 from rayae.networks.reconstructed import Reconstructed
 from rayae.pixels import as_images
+from rayae.results import PIXEL_STATISTICS
 from rayae.score_names import SCORE_NAMES
+from rayae.scorer import Scorer
 from rayae.scores import COMBINED, NEAREST_SCORES, PICTURE_SCORES, Gaussian, Standard
 from rayae.tasks import with_neighbours
-from rayae.trial import ROUNDS, TO_COMBINE, Trial, standard_of, try_out
+from rayae.trial import ROUNDS, TO_COMBINE, Trial, rounded_off, standard_of, try_out
 from tests.unit.small_things import DETECTOR, NETWORK, SIDE, pictures
 
 TRAIN, HELD_OUT = pictures(40), pictures(16, seed=1)
@@ -271,3 +273,18 @@ def test_a_detector_that_was_tried_measures_after_it_was_saved_what_it_measured_
         before, after = (one.measure(images, one.look(images), one.score_names()) for one in (model, again))
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert isinstance(again.gaussian, Gaussian)
+
+
+def test_bf16_that_moves_scores_is_measured_in_their_own_spread():
+    dim = torch.full((1, 1, 1, 1), 0.3)
+    model = around(Given(lambda images: nn.functional.conv2d(images, dim).float()))
+    tried(model)
+    exact, rough = (
+        Scorer(model, ("mse", *PIXEL_STATISTICS), torch.device("cpu"), precision, 8).score(HELD_OUT)[0]["mse"]
+        for precision in ("float32", "bf16")
+    )
+    expected = np.quantile(np.abs(exact - rough), 0.95) / (1.4826 * np.median(np.abs(exact - np.median(exact))))
+    off = rounded_off(model, HELD_OUT, batch=8, generator=torch.Generator().manual_seed(0))
+    assert off["mse"] == pytest.approx(expected, rel=1e-3)
+    assert off["mse"] > 1e-4
+    assert off["texture_worst1"] == 0
