@@ -48,8 +48,8 @@ Settings = tuple[tuple[str, str], ...]
 
 def _settings() -> Settings:
     """The environment variables that decide how a store is reached, to tell stores apart."""
-    names = ("AWS_", "GOOGLE_", "AZURE_")
-    return tuple(sorted((name, value) for name, value in os.environ.items() if name.startswith(names)))
+    names = [name for name in os.environ if name.startswith(("AWS_", "GOOGLE_", "AZURE_"))]  # asked for each image
+    return tuple((name, os.environ[name]) for name in sorted(names))
 
 
 @functools.lru_cache(maxsize=256)
