@@ -1,6 +1,5 @@
 """SCORE: home of the model at work: pixels in, one float32 a score and image out."""
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -14,22 +13,12 @@ from rayae.bundle import Bundle
 from rayae.detector import Detector, Seen
 from rayae.errors import BundleError
 from rayae.lanes import Lanes, Take
+from rayae.micro_batch import default_micro_batch, fastest_micro_batch, is_out_of_memory, timed
 from rayae.pixels import as_images
 from rayae.results import PIXEL_STATISTICS
 from rayae.scores import describe
 
-MICRO_BATCH = {"cpu": 32, "cuda": 256}
-MICRO_BATCH_PIXELS = 256 * 256
-"""Side by side of the pictures that the sizes above are for; of larger ones fewer go through the network at once, since
-a CPU that runs out of memory kills the process instead of raising."""
-
-
-PROBES = 3
-PROBED = (0.25, 0.5, 1, 2, 4)
-"""Shares of the usual micro-batch that are tried on a GPU."""
 LANE_TRIES = 3
-ENOUGH = 0.95
-"""Of the highest rate: a larger micro-batch that brings less is not worth its memory and its latency."""
 Found = tuple[dict[str, NDArray[np.float32]], dict[int, str]]
 """What is measured, `[N]` by name, and the images to blame."""
 Scored = Callable[[], Found]
@@ -120,17 +109,10 @@ class Scorer:
     def _find_micro_batch(self, shape: tuple[int, ...]) -> None:
         """Take the micro-batch that a short probe finds to be fast."""
 
-        def seconds_of(size: int) -> float:
-            pixels = torch.zeros((size, *shape), dtype=torch.uint8, device=self.device)
-            self._compute(pixels)
-            torch.cuda.synchronize(self.device)
-            started = time.perf_counter()
-            for _ in range(PROBES):
-                self._compute(pixels)
-            torch.cuda.synchronize(self.device)
-            return (time.perf_counter() - started) / PROBES
+        def work(size: int) -> Tensor:
+            return self._compute(torch.zeros((size, *shape), dtype=torch.uint8, device=self.device))
 
-        self.micro_batch = fastest_micro_batch(self.micro_batch, seconds_of)
+        self.micro_batch = fastest_micro_batch(self.micro_batch, timed(work, self.device))
         torch.cuda.empty_cache()
 
     def score(self, pixels: NDArray[np.uint8]) -> Found:
@@ -220,32 +202,6 @@ def _filled(pixels: NDArray[np.uint8], at_once: int) -> NDArray[np.uint8]:
     filled = np.zeros((max(at_once, len(pixels)), *pixels.shape[1:]), dtype=np.uint8)
     filled[: len(pixels)] = pixels
     return filled
-
-
-def default_micro_batch(device: torch.device, picture_pixels: int) -> int:
-    """Images of `picture_pixels` (height times width) that go through the network at once when nobody says."""
-    most = MICRO_BATCH[device.type]
-    return max(1, min(most, most * MICRO_BATCH_PIXELS // picture_pixels))
-
-
-def fastest_micro_batch(usual: int, seconds_of: Callable[[int], float]) -> int:
-    """The smallest micro-batch that is almost as fast as the fastest, of those that there is memory for."""
-    rates = dict[int, float]()
-    for share in PROBED:
-        size = max(1, round(usual * share))
-        try:
-            rates[size] = size / seconds_of(size)
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            break
-    return min((size for size, rate in rates.items() if rate >= ENOUGH * max(rates.values())), default=usual)
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch ran out of memory, on a GPU or on the CPU."""
-    words = ("out of memory", "can't allocate memory", "STATUS_ALLOC_FAILED")
-    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)
 
 
 def is_broken_device(error: RuntimeError) -> bool:

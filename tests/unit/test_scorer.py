@@ -10,9 +10,10 @@ from torch import nn
 
 from rayae import detector
 from rayae.errors import BundleError
+from rayae.micro_batch import default_micro_batch, is_out_of_memory
 from rayae.networks import weights
 from rayae.results import PIXEL_STATISTICS
-from rayae.scorer import Scorer, default_micro_batch, is_out_of_memory, refuse_unloadable
+from rayae.scorer import Scorer, refuse_unloadable
 from rayae.scores import COMBINED, PICTURE_SCORES, SCORE_NAMES
 from rayae.trial import try_out
 from tests.unit.small_things import DETECTOR, NETWORK, detector_around, pictures, small_bundle

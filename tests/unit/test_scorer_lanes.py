@@ -8,9 +8,10 @@ import torch
 
 from rayae import lanes
 from rayae.bundle import Bundle
+from rayae.micro_batch import fastest_micro_batch
 from rayae.results import PIXEL_STATISTICS
 from rayae.run import Run
-from rayae.scorer import LANE_TRIES, Scorer, fastest_micro_batch
+from rayae.scorer import LANE_TRIES, Scorer
 from rayae.scores import PICTURE_SCORES
 from rayae.scoring import score_inline
 from tests.unit.small_things import detector_around, pictures
