@@ -24,6 +24,7 @@ import numpy as np
 
 from benchmarks.speed.images import make
 from benchmarks.speed.model import BATCH, PREPROCESS
+from benchmarks.speed.ratios import spread
 from rayae.cli import main as rayae
 from rayae.loader import Loader
 from rayae.manifest import Manifest
@@ -129,11 +130,6 @@ def row(way: str, found: list[dict[str, Fed]]) -> list[str]:
         f"{median(one.cpu_ms for one in own):.3f}",
         f"{median(beyond):+.3f}",
     ]
-
-
-def spread(ratios: list[float]) -> str:
-    """The median, and the lowest and highest."""
-    return f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from benchmarks import untrained
 from benchmarks.speed import images as pictures
 from benchmarks.speed.model import PRECISION, PREPROCESS, SCORE
 from benchmarks.speed.programs import CORES
+from benchmarks.speed.ratios import spread
 from rayae.forecast import forecast
 from rayae.settings import PlanSettings
 from rayae.terminal import say, show_table
@@ -80,7 +81,7 @@ def figures(pairs: list[tuple[float, float]]) -> list[str]:
     """Medians, and the ratios with the lowest and the highest."""
     ratios = [took / told for told, took in pairs]
     told, took = (median(column) for column in zip(*pairs, strict=True))
-    return [f"{told:.1f}", f"{took:.1f}", f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"]
+    return [f"{told:.1f}", f"{took:.1f}", spread(ratios)]
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from benchmarks.speed.images import ImageSet
 from benchmarks.speed.meter import Taken, take
 from benchmarks.speed.model import PRECISION, PREPROCESS, SCORE
 from benchmarks.speed.programs import HOUSE, PROGRAMS
+from benchmarks.speed.ratios import spread
 from rayae.terminal import say, show_table
 
 DEFAULTS = {"sides": "128,500,2000", "images": "20000,6000,1200", "rounds": "3", "programs": ",".join(PROGRAMS)}
@@ -99,11 +100,6 @@ def row(name: str, rounds: list[dict[str, Figures]]) -> list[str]:
         f"{median(one.peak_mb for one in own):,.0f}",
         f"{difference(own[0].scores, limit[0].scores):.1e}",
     ]
-
-
-def spread(ratios: list[float]) -> str:
-    """The median, and the lowest and highest."""
-    return f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
 def compare(sizes: list[tuple[int, int]], rounds: int, names: list[str]) -> None:

@@ -17,6 +17,7 @@ from benchmarks.speed.images import make
 from benchmarks.speed.meter import take
 from benchmarks.speed.model import PRECISION, PREPROCESS, SCORE
 from benchmarks.speed.programs import CORES, HOUSE
+from benchmarks.speed.ratios import spread
 from rayae.terminal import show_table
 
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(HOUSE)}
@@ -77,8 +78,7 @@ def _row(name: str, found: dict[str, list[Figures]]) -> list[str]:
 
 
 def _ratios(own: tuple[float, ...], others: tuple[float, ...]) -> str:
-    ratios = [one / other for one, other in zip(own, others, strict=True)]
-    return f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+    return spread([one / other for one, other in zip(own, others, strict=True)])
 
 
 if __name__ == "__main__":
