@@ -44,16 +44,20 @@ class Lanes:
         return sum(2 * (lane.here.nbytes + lane.found.nbytes) for lane in self.lanes)
 
     def begin(self, pictures: Sequence[NDArray[np.uint8]]) -> Take:
-        """Send pictures `[H, W, C]` on their way. A micro-batch is taken before the one after the next is begun."""
+        """Send pictures `[H, W, C]` on their way.
+
+        A micro-batch that is not taken before the one after the next is begun is lost, as where a chunk has failed: to
+        take it then raises RuntimeError.
+        """
         lane = self.lanes[self.turn]
         self.turn = (self.turn + 1) % LANES
-        lane.fill(pictures)
+        ticket = lane.fill(pictures)
         with self.streams.stream(self.copies):
             lane.there.copy_(lane.here, non_blocking=True)
         self.streams.current_stream().wait_stream(self.copies)
         lane.found.copy_(lane.run(), non_blocking=True)
         lane.done.record()
-        return lambda: lane.take(len(pictures))
+        return lambda: lane.take(ticket, len(pictures))
 
 
 class _Lane:
@@ -66,23 +70,23 @@ class _Lane:
         self.run = _recorded(compute, self.there) if device.type == "cuda" else lambda: compute(self.there)
         self.found = torch.empty(self.run().shape, dtype=torch.float32, pin_memory=is_locked)
         self.done: Any = torch.get_device_module(device).Event()
-        self.is_taken = True
+        self.ticket = 0
+        """Of the micro-batch that it holds."""
 
-    def fill(self, pictures: Sequence[NDArray[np.uint8]]) -> None:
-        """Lay the pictures into the memory here, black after them."""
-        if not self.is_taken:
-            raise ValueError("a micro-batch was begun before the one before the last was taken")
-        self.is_taken = False
+    def fill(self, pictures: Sequence[NDArray[np.uint8]]) -> int:
+        """Lay the pictures into the memory here, black after them, once it is free; the ticket to take them with."""
+        self.done.synchronize()
+        self.ticket += 1
         np.stack(pictures, out=self.here.numpy()[: len(pictures)])
         self.here[len(pictures) :] = 0
+        return self.ticket
 
-    def take(self, count: int) -> NDArray[np.float32]:
-        """Wait for what was found, and copy it, so that the lane is free again."""
-        try:
-            self.done.synchronize()
-            return self.found[:, :count].numpy().copy()
-        finally:
-            self.is_taken = True
+    def take(self, ticket: int, count: int) -> NDArray[np.float32]:
+        """Wait for what was found, and copy it, so that the lane may be filled again."""
+        if ticket != self.ticket:
+            raise RuntimeError("this micro-batch was not taken before its lane was filled again")
+        self.done.synchronize()
+        return self.found[:, :count].numpy().copy()
 
 
 def _recorded(compute: Compute, pixels: Tensor) -> Callable[[], Tensor]:
@@ -92,7 +96,7 @@ def _recorded(compute: Compute, pixels: Tensor) -> Callable[[], Tensor]:
     graph gives something else.
     """
     pixels.random_(0, 256)
-    beside = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # of torch
+    beside = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch has no types there
     beside.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(beside):
         for _ in range(WARM_UP):

@@ -55,7 +55,7 @@ class InCommon:
     labelled: int
     labels_differ: int
     used: int
-    """LabelledPairs and scored in both, but a bundle was made with them."""
+    """Labelled and scored in both, but a bundle was made with them."""
     of_used_groups: int
     """The same, but a bundle was made with others of their groups."""
     chose: int

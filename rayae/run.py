@@ -22,7 +22,6 @@ from rayae.errors import ConfigError, DataError, RunError, StorageError
 from rayae.filelist import FILES, RESULTS, FileList
 from rayae.manifest import Chunk, Manifest, chunks_at
 from rayae.records import (
-    DRIFT_SHAPE,
     EVALUATION_SHAPE,
     EVALUATIONS_SHAPE,
     PRODUCTS_SHAPE,
@@ -322,13 +321,6 @@ class Run:
         inside = asked.removeprefix(f"{own}/")
         if asked == own or (inside != asked and inside.split("/")[0] in OWN):
             raise ConfigError(f"out={out} is a part of the run {self.uri} itself; name another place.")
-
-    def drifts(self) -> list[dict[str, Any]]:
-        """What `drift` wrote about the run in its own directory, the latest first; RunError for a damaged one."""
-        folder = storage.join(self.uri, DRIFT)
-        uris = [storage.join(folder, name, DRIFT_RECORD) for name in storage.list_names(folder)]
-        read = (read_record(uri, DRIFT_SHAPE, f"`rayae drift {self.uri}` writes it anew") for uri in uris)
-        return sorted((found for found in read if found is not None), key=lambda one: one["created"], reverse=True)
 
     def finish(self, statistics: Mapping[str, Any]) -> None:
         """Say that every chunk is there."""

@@ -28,7 +28,7 @@ def split_by_group(groups: NDArray[np.int64], shares: Mapping[str, float], rest:
     """Give each image the name of its side: groups in seeded random order fill the sides one after the other.
 
     `shares` are fractions of the images; what is left goes to `rest`. A side takes the group that brings it nearest
-    to its share, so sizes are right to about half a group; one that would get none takes the nearest of `rest`, as
+    to its share, so sizes are right to about half a group; one that would get none takes the next of `rest`, as
     long as that keeps one.
     """
     names, inverse, counts = np.unique(groups, return_inverse=True, return_counts=True)

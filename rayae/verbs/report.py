@@ -22,9 +22,10 @@ from rayae.overview import Judged, Overview
 from rayae.page import Products
 from rayae.pictures import LONGEST_SIDE, side_of, small, small_peaks
 from rayae.reader import Image, Reader
+from rayae.records import DRIFT_SHAPE, read_record
 from rayae.report import WorstPicture, compose, render
 from rayae.result_files import read_ahead
-from rayae.run import EVALUATION, REPORT, Run
+from rayae.run import DRIFT, DRIFT_RECORD, EVALUATION, REPORT, Run
 from rayae.settings import ReportSettings
 from rayae.terminal import say, warn
 from rayae.threshold import Threshold
@@ -51,7 +52,7 @@ def report(settings: ReportSettings) -> None:
     shown, notes = pictures_of(run, first)
     for note in notes:
         warn(note)
-    drifts, damage = drifts_of(run)
+    moved, damage = drifts_of(run)
     page = compose(
         run.uri,
         run.record,
@@ -63,7 +64,7 @@ def report(settings: ReportSettings) -> None:
         decision=decision,
         calibration=run.calibration,
         evaluation=evaluation,
-        drifts=drifts,
+        drifts=moved,
         products=asked.products,
         pictures=shown,
         notes=[*words_of_training(run), *damage, *notes, *notes_on(run, asked.overview, decision, evaluation)],
@@ -129,10 +130,18 @@ def words_of_training(run: Run) -> Iterator[str]:
             yield f"The training of the bundle says `{verdict['name']}`. {verdict['sentence']}"
 
 
+def drifts(run: Run) -> list[dict[str, Any]]:
+    """What `drift` wrote about a run in its own directory, the latest first; RunError for a damaged one."""
+    folder = storage.join(run.uri, DRIFT)
+    uris = [storage.join(folder, name, DRIFT_RECORD) for name in storage.list_names(folder)]
+    read = (read_record(uri, DRIFT_SHAPE, f"`rayae drift {run.uri}` writes it anew") for uri in uris)
+    return sorted((found for found in read if found is not None), key=lambda one: one["created"], reverse=True)
+
+
 def drifts_of(run: Run) -> tuple[Sequence[Mapping[str, Any]], list[str]]:
     """What `drift` has written about a run, and what has to be said when that is damaged."""
     try:
-        return run.drifts(), []
+        return drifts(run), []
     except RunError as error:
         return [], [f"What `rayae drift` found is left out: {error}"]
 

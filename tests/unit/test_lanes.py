@@ -49,12 +49,16 @@ def test_what_was_taken_stays_when_the_lane_is_used_again() -> None:
     np.testing.assert_array_equal(first, before)
 
 
-def test_no_micro_batch_is_begun_over_one_that_was_not_taken() -> None:
+def test_a_micro_batch_that_is_given_up_blocks_no_other_and_is_never_taken_for_another() -> None:
+    """As when a chunk fails while two are under way, and the worker goes on with the next chunk."""
     lanes = Lanes(means, (5, 8, 6, 1), CPU)
-    takes = [lanes.begin(list(PICTURES[:5])) for _ in range(LANES)]
-    with pytest.raises(ValueError, match="was begun before"):
-        lanes.begin(list(PICTURES[5:10]))
-    assert [take().shape for take in takes] == [(3, 5)] * LANES
+    given_up = [lanes.begin(list(PICTURES[:5])) for _ in range(LANES)]
+    later = [lanes.begin(list(PICTURES[first : first + 5])) for first in (5, 10)]
+    for take in given_up:
+        with pytest.raises(RuntimeError, match="was not taken before its lane was filled again"):
+            take()
+    taken = np.concatenate([take() for take in later], axis=1)
+    np.testing.assert_allclose(taken[:2], expected(PICTURES[5:15]), rtol=1e-6)
 
 
 def test_the_bytes_are_those_of_both_ends_of_all_lanes() -> None:

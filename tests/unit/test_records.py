@@ -14,6 +14,7 @@ from rayae.errors import RunError
 from rayae.lease import Holder, holder_of
 from rayae.records import Each, first_rows, misfit, moment, read_record
 from rayae.run import Run
+from rayae.verbs.report import drifts
 from tests.conftest import write_pictures
 
 SHAPE = {"name": str, "rows": int, "seconds": Each((int, float)), "parts": [{"rows": int}], "at": moment}
@@ -105,7 +106,7 @@ READ: dict[str, Callable[[str], Any]] = {
     "run.json": Run.open,
     "_SUCCESS.json": lambda uri: Run.open(uri).success(),
     "evaluation.json": lambda uri: Run.open(uri).evaluation(),
-    "drift.json": lambda uri: Run.open(uri).drifts(),
+    "drift.json": lambda uri: drifts(Run.open(uri)),
     "files.json": lambda uri: Run.open(uri).file_list(),
     "lease.json": holder_of,
 }

@@ -23,6 +23,7 @@ from rayae.cli import main
 from rayae.manifest import complete, plan_chunks, write_manifest
 from rayae.results import PIXEL_STATISTICS, Judge, Outcome, Status, result_table
 from rayae.run import MANIFEST, Run, total
+from rayae.verbs.report import drifts
 from tests.conftest import write_pictures
 from tests.unit.small_runs import create, plan, write_chunk
 from tests.unit.small_things import TRAINING_IMAGES, small_bundle
@@ -292,7 +293,7 @@ def test_a_report_tells_what_was_found(tmp_path: Path) -> None:
     run = scored(tmp_path / "run", calibrated(tmp_path / "bundle", values_of(0, 300)), values, group=groups)
     assert main(["drift", run.uri]) == 0
     assert main(["drift", run.uri, "by=group"]) == 0
-    (latest, first) = run.drifts()
+    (latest, first) = drifts(run)
     assert [one["settings"]["by"] for one in (latest, first)] in (["group", None], [None, "group"])
     assert main(["report", run.uri, "gallery=0"]) == 0
     seen = Seen(Path(run.uri, "report.html").read_text()).text
