@@ -119,7 +119,7 @@ def tell_parts(settings: DriftSettings, shown: Sequence[Drift], parts: Sequence[
     show_table(f"Cliff's delta by {settings.by}, {len(rows):,} of {len(parts):,}", columns, rows)
     for reason in dict.fromkeys(own.delta.reason for one in parts for own in one.shifts if own.delta.reason):
         say(f"of some values: {reason}")
-    if not all(one.is_like for one in parts):
+    if settings.by != DAY and not all(one.is_like for one in parts):
         say(
             f"against all: held against all images of the reference, so a `{settings.by}` that differs from the others "
             "looks moved; a run with images of the same values, as against=, is a reference for each of them"
