@@ -7,7 +7,7 @@ import multiprocessing
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, nullcontext
@@ -30,6 +30,10 @@ AHEAD_IMAGES = 512
 AHEAD_BYTES = 256 * 1024**2
 """Images under way before the one that is awaited, and bytes of their pixels: twice the micro-batch of a GPU, so that
 it does not wait for the disk, and few enough to hold when pictures are large."""
+REQUESTED_BYTES = 256 * 1024**2
+FEWEST_REQUESTS = 32
+"""Bytes of files that are asked for at a time where they are far away, and how many files at least: of those whose
+size nobody knows no more."""
 ROWS_AT_ONCE = 4096
 """Images whose names are brought to Python at a time: all names of 10^7 images would be some GB."""
 WHERE = ("uri", "size_bytes", "etag", "container", "place")
@@ -90,6 +94,12 @@ class Loader:
             seconds = (read - started, time.perf_counter() - begun)
             return Loaded(picture, fetched.size_bytes, digest, *seconds, fetched.traffic)
 
+    def requests_for(self, images: Sequence[Image]) -> int:
+        """How many files to ask for at a time, from what is known of some: fewer of large ones, which lie in memory."""
+        sizes = [image.size_bytes for image in images if image.size_bytes is not None]
+        fit = REQUESTED_BYTES * len(sizes) // max(1, sum(sizes)) if len(sizes) == len(images) else 0
+        return min(self.reader.concurrency, max(FEWEST_REQUESTS, fit))
+
     def _load_in_threads(self, parts: Iterator[list[Image]]) -> Generator[Loaded]:
         """Disks are read by as many threads as decode; storage that is far away by more, which mostly wait for it.
 
@@ -101,7 +111,7 @@ class Loader:
         ahead = max(self.threads, min(AHEAD_IMAGES, AHEAD_BYTES // picture_bytes))
         is_far = any(not is_local(image.container or image.uri) for image in first)
         decoding, stop = threading.Semaphore(self.threads), threading.Event()
-        with ThreadPoolExecutor(self.threads + (self.reader.concurrency if is_far else 0)) as pool:
+        with ThreadPoolExecutor(self.threads + (self.requests_for(first) if is_far else 0)) as pool:
             try:
                 for image in chain(first, chain.from_iterable(parts)):
                     waiting.append(pool.submit(self.load_one, image, decoding, stop))

@@ -109,7 +109,8 @@ def get(
     with told():
         options: Any = None if length is None and not first else {"range": _range(first, length)}
         found = obstore.get(plain_store(bucket, timeout_s), key, options=options)
-        judge(Answer(int(found.meta["size"]), bare_etag(found.meta["e_tag"])))
+        meta = found.meta  # which is made anew each time that it is looked at
+        judge(Answer(int(meta["size"]), bare_etag(meta["e_tag"])))
         return bytes(found.bytes())
 
 

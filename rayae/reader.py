@@ -63,7 +63,7 @@ class Reader:
     """Reads the bytes of one image; many threads may use it at once, and it may be sent to other processes."""
 
     max_bytes: int = 256 * 1024**2
-    concurrency: int = 32
+    concurrency: int = 128
     """Requests to one bucket or server that are under way at once in this process."""
     deadline_s: float = 120.0
     timeout_s: float = 30.0

@@ -1,126 +1,38 @@
-"""Home of the chunk loop, without Ray: what a worker does with a chunk, and what the driver does with its summary."""
+"""Home of the chunk loop, without Ray: what a worker does with a chunk."""
 
-import difflib
 import time
-from collections import Counter, defaultdict, deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from rayae import maps, stopping, storage
-from rayae.assignment import Part, why_none
-from rayae.bundle_set import open_assigned
-from rayae.decoded import are_of, packed, unpacked
-from rayae.errors import ConfigError, RunError, TooManyFailures
-from rayae.loader import Loaded, Loader
+from rayae.allocator import keep_memory
+from rayae.assignment import why_none
+from rayae.chunk_reader import ChunkReader, ScoringPlan, Work
+from rayae.decoded import are_of, unpacked
+from rayae.loader import Loaded
 from rayae.manifest import Chunk
 from rayae.maps import Keeper, Reconstruct, Watch
-from rayae.reader import Reader
-from rayae.result_files import read_chunk
 from rayae.results import NOBODY, ChunkSummary, Judge, Outcome, Status, chunk_bytes, result_table, summarise
-from rayae.run import Run, total
-from rayae.scorer import Scored, Scorer
+from rayae.run import Run
+from rayae.scorer import Scored, Scorer, is_broken_device
 from rayae.scorers import Scorers
-from rayae.stages import shares_in_words
-from rayae.terminal import Progress
 from rayae.traffic import Traffic
 
 MAPS_AT_ONCE = 32
 """Flagged images whose pixels wait for their maps, so that the network makes several at once."""
 
 
-@dataclass(frozen=True)
-class ScoringPlan:
-    """What a worker must know, small enough to be sent anywhere."""
-
-    run: str
-    bundle: str
-    """Where the bundle lies, or the set of bundles."""
-    fingerprint: str
-    reader: Reader
-    threads: int
-    micro_batch: int | None
-    isolated: bool = False
-    retried: tuple[str, ...] = ()
-    """Statuses of failed images: of chunks whose files are there, only rows that have one of them are done again."""
-    most_maps: int = 0
-    """Error maps of flagged images that the run keeps at most."""
-
-
-class ChunkReader:
-    """A worker that fetches and decodes: holds what a plan says of the images."""
-
-    def __init__(self, plan: ScoringPlan) -> None:
-        self.plan = plan
-        self.run = Run.open(plan.run)
-        bundle = open_assigned(plan.bundle, next(iter(self.run.assignment.bundles.values())), plan.run)
-        if self.run.record["fingerprint_hash"] != plan.fingerprint:
-            raise RunError(f"{plan.run} was planned anew while it was scored; score into a new `out=`.")
-        self.manifest = self.run.manifest
-        self.loader = Loader(plan.reader, bundle.preprocess, plan.threads, isolated=plan.isolated)
-
-    def work(self, chunk: Chunk) -> "Work":
-        """What is to be done of a chunk: all its images, or those that are tried again."""
-        images, assignment = self.manifest.read(chunk.first, chunk.rows), self.run.assignment
-        if not self.plan.retried:
-            return Work(images, assignment.parts(images))
-        before, _ = read_chunk(self.run.chunk_uri(chunk.number))
-        failed = np.flatnonzero(pc.is_in(before["status"], pa.array(self.plan.retried)))
-        again = images.take(failed)
-        return Work(again, assignment.parts(again), before, failed)
-
-    def decode(self, chunk: Chunk) -> pa.Table:
-        """Fetch and decode what is to be done of a chunk, as one row of `decoded.SCHEMA`."""
-        images = self.work(chunk).to_load()
-        with closing(self.loader.load(images)) as loading:
-            return packed(loading, images, self.loader.preprocess)
-
-
-@dataclass(frozen=True)
-class Work:
-    """The manifest rows of a chunk that are to be done; when they are tried again, its result rows so far."""
-
-    images: pa.Table
-    parts: list[Part]
-    """Their rows by the bundle that scores them: each model is needed once a chunk, however the products are mixed."""
-    before: pa.Table | None = None
-    failed: NDArray[np.int64] | None = None
-    """Where in the chunk the rows stand."""
-
-    def of(self, part: Part) -> pa.Table:
-        """The images of a part."""
-        return self.images if len(self.parts) == 1 else self.images.take(part[1])
-
-    def to_load(self) -> pa.Table:
-        """The images that have a bundle, part after part."""
-        tables = [self.of(part) for part in self.parts if part[0] is not None]
-        return pa.concat_tables([self.images.slice(0, 0), *tables])
-
-    def joined(self, tables: list[pa.Table]) -> pa.Table:
-        """Result rows of the parts in the order of the images."""
-        if len(tables) == 1:
-            return tables[0]
-        order = np.argsort(np.concatenate([rows for _, rows in self.parts]))
-        return pa.concat_tables(tables).take(order)
-
-    def merged(self, done: pa.Table) -> pa.Table:
-        """All result rows of the chunk: those that were done, and the others as they were."""
-        if self.before is None or self.failed is None:
-            return done
-        places = np.arange(self.before.num_rows)
-        places[self.failed] = self.before.num_rows + np.arange(len(self.failed))
-        return pa.concat_tables([self.before, done]).take(places)
-
-
 class ChunkScorer:
     """A worker: holds the models, and does whole chunks one after the other."""
 
     def __init__(self, plan: ScoringPlan) -> None:
+        keep_memory()
         self.reader = ChunkReader(plan)
         self.plan, self.run = plan, self.reader.run
         bundles, calibrations = self.run.assignment.bundles, self.run.calibrations
@@ -144,6 +56,10 @@ class ChunkScorer:
         if not are_of(pictures, work.to_load()):  # a worker that has died since has mended some of them
             return self(chunk)
         return self._do(chunk, work, unpacked(pictures, self.reader.loader.preprocess))
+
+    def is_broken(self, error: Exception) -> bool:
+        """Whether the device is lost to this worker, so that every further chunk would fail here, too."""
+        return isinstance(error, RuntimeError) and is_broken_device(error)
 
     def _do(self, chunk: Chunk, work: Work, loading: Iterator[Loaded]) -> ChunkSummary:
         former = None if work.before is None else self.run.summary_of(self.run.chunk_uri(chunk.number), chunk)
@@ -281,69 +197,6 @@ class _Rows:
         )
 
 
-@dataclass
-class FailureBudget:
-    """How many images may fail before the job stops: overall, and by status where a limit is given.
-
-    ConfigError for a limit on something that is no status of a failed image.
-    """
-
-    max_failed_fraction: float
-    max_failed_by_status: Mapping[str, float]
-    min_sample: int
-    images: int = 0
-    by_status: Counter[str] = field(default_factory=Counter)
-
-    def __post_init__(self) -> None:
-        known = [str(status) for status in Status if status != Status.SCORED]
-        for name in self.max_failed_by_status:
-            if name not in known:
-                near = difflib.get_close_matches(name.lower(), known, n=1)
-                guess = f"; did you mean {near[0]!r}?" if near else "."
-                raise ConfigError(
-                    f"max_failed_by_status.{name}: no image fails with the status {name!r}{guess} "
-                    f"The statuses are {', '.join(known)}."
-                )
-
-    def spend(self, by_status: Mapping[str, int]) -> None:
-        """Count the images of a chunk; TooManyFailures, with what was seen, when a limit is passed."""
-        self.by_status.update(by_status)
-        self.images += sum(by_status.values())
-        if self.images < self.min_sample:
-            return
-        failed = self.images - self.by_status[Status.SCORED]
-        self._check("max_failed_fraction", "failed", failed, self.max_failed_fraction)
-        for status, limit in self.max_failed_by_status.items():
-            self._check(f"max_failed_by_status.{status}", f"are `{status}`", self.by_status[status], limit)
-
-    def _check(self, setting: str, became: str, failed: int, limit: float) -> None:
-        if not failed or failed / self.images <= limit:
-            return
-        seen = ", ".join(f"{count:,} {status}" for status, count in self.by_status.most_common() if status != "scored")
-        raise TooManyFailures(
-            f"{failed:,} of {self.images:,} images {became}, more than {setting}={limit:g} allows ({seen}). "
-            "Mend the cause, or raise the limit, and run the same command again. Rows that were written stay, failed "
-            f"ones too; a chunk file that is removed is scored again.{why_forbidden(self.by_status)}"
-        )
-
-
-def why_forbidden(by_status: Mapping[str, int]) -> str:
-    """The sentence that says where to look when images may not be read; empty when all may."""
-    forbidden = by_status.get(Status.FORBIDDEN, 0)
-    asks = "the column `error` says by whom; S3 asks for s3:GetObject on them"
-    return f" {forbidden:,} are forbidden: {asks}." if forbidden else ""
-
-
-@dataclass(frozen=True)
-class Pass:
-    """What one driver has done of a run."""
-
-    wall_seconds: float
-    images_per_second: float
-    seconds: Mapping[str, float]
-    """Of its workers, by stage."""
-
-
 def score_inline(plan: ScoringPlan, run: Run, chunks: Iterable[Chunk]) -> Iterator[ChunkSummary]:
     """Score chunks in this process. A chunk over which an earlier process died is decoded in a child process."""
     suspect = run.died_over()
@@ -354,24 +207,3 @@ def score_inline(plan: ScoringPlan, run: Run, chunks: Iterable[Chunk]) -> Iterat
         with stopping.finished_first(), run.in_hand(chunk):
             summary = scorer(chunk)
         yield summary
-
-
-def follow(
-    run: Run, summaries: Iterable[ChunkSummary], budget: FailureBudget, left: int, what: str = "score"
-) -> "Pass":
-    """Consume the summaries of a run as they come: progress, failure budget; returns what it took."""
-    before = total(run.summaries())
-    started, done, flagged = time.monotonic(), 0, before["flagged"]
-    failed = before["images"] - before["by_status"].get(Status.SCORED, 0)
-    seconds = Counter[str]()
-    with Progress(what, run.rows, already=run.rows - left) as progress:
-        for summary in summaries:
-            done, flagged, failed = done + summary.images, flagged + summary.flagged, failed + summary.failed
-            budget.spend(summary.by_status)
-            seconds.update(summary.seconds)
-            flags = f"{flagged:,} flagged" if run.has_threshold else ""
-            note = ", ".join(filter(None, [flags, f"{failed:,} failed", shares_in_words(seconds)]))
-            stages = {stage: round(value, 2) for stage, value in seconds.items()}
-            progress.advance(summary.images, note, flagged=flagged, failed=failed, stage_seconds=stages)
-    wall = time.monotonic() - started
-    return Pass(round(wall, 2), round(done / max(wall, 1e-9), 1), dict(seconds))

@@ -25,6 +25,9 @@ ANSWER_WITHIN_S = 10.0
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 OLD_CPU_QUOTA, OLD_CPU_PERIOD = (Path(f"/sys/fs/cgroup/cpu/cpu.cfs_{name}_us") for name in ("quota", "period"))
 
+HOW: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+"""How Ray is started or joined."""
+
 
 def connect(wanted_cpus: int) -> None:
     """Join the cluster of RAY_ADDRESS (as in a submitted job), else start Ray on this machine for this process alone.
@@ -43,7 +46,7 @@ def connect(wanted_cpus: int) -> None:
             return
         cpus = _cpus_to_start_with(wanted_cpus, cores())
         with _quiet_backend():
-            ray.init("local", num_cpus=cpus, include_dashboard=False, **_how())
+            ray.init("local", num_cpus=cpus, include_dashboard=False, **HOW)
 
 
 def cores() -> int:
@@ -75,26 +78,22 @@ def _cpus_to_start_with(wanted: int, cores: int) -> int:
 
 
 def _join(address: str) -> None:
+    """Its workers reach storage as this process does; credentials are not sent to them.
+
+    Those of a Ray that is started here inherit the environment. A runtime environment would keep them from the
+    processes that Ray starts ahead.
+    """
     say(f"joining the Ray cluster at {address}")
     try:
         _ask(address)
         os.environ["RAY_OVERRIDE_JOB_RUNTIME_ENV"] = "1"  # else Ray refuses what `ray job submit` was given already
         with _quiet_backend():
-            ray.init(**_how())
+            ray.init(**HOW, runtime_env={"env_vars": access.in_use() | trust.in_use()})
     except (OSError, ValueError) as error:
         raise ClusterError(
             f"no Ray cluster can be joined at RAY_ADDRESS={address} ({str(error).splitlines()[0].rstrip('.')}). "
             "Mend or unset RAY_ADDRESS; without it Ray is started on this machine."
         ) from error
-
-
-def _how() -> dict[str, Any]:
-    """How to join or start Ray: the workers reach storage as this process does; credentials are not sent to them."""
-    return {
-        "logging_level": logging.ERROR,
-        "log_to_driver": False,
-        "runtime_env": {"env_vars": access.in_use() | trust.in_use()},
-    }
 
 
 def _ask(address: str) -> None:

@@ -1,11 +1,12 @@
 """Home of scoring on Ray Data: the table of chunks, streamed through a pool of actors that each do whole chunks."""
 
 import functools
+import math
 import os
 import traceback
 import warnings
 from collections.abc import Generator, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,7 @@ from ray.util.annotations import RayDeprecationWarning
 
 from rayae import decoded
 from rayae.bundle_set import open_model
+from rayae.chunk_reader import ChunkReader, ScoringPlan
 from rayae.decoded import pixel_bytes
 from rayae.errors import ClusterError, RayaeError
 from rayae.manifest import Chunk
@@ -26,8 +28,6 @@ from rayae.on_ray.cluster import last_line, refusal
 from rayae.on_ray.waiting import lacking_told
 from rayae.results import ChunkSummary
 from rayae.run import Run
-from rayae.scorer import is_broken_device
-from rayae.scoring import ChunkReader, ChunkScorer, ScoringPlan
 from rayae.terminal import warn
 
 TRIES_A_CHUNK = 3
@@ -38,6 +38,8 @@ BOUNDED_TASKS: dict[str, Any] = {"max_retries": TRIES_A_CHUNK - 1}
 CHUNKS_A_DECODER, CHUNKS_A_WORKER = 2, 4
 """Decoded chunks that may lie in the object store: the one a decoder makes and the one before it; the one a worker
 scores, the next one, and two more in case of a slow one."""
+CHUNKS_IN_HAND = 2
+"""Chunks that a worker is given at a time: the one it scores and the next."""
 TOLD_OF_AN_IMAGE = 512
 """Bytes, about, of what is told of an image beside its pixels."""
 FORGIVEN_CHUNKS = 16
@@ -57,7 +59,9 @@ class ScoringActor:
     """
 
     def __init__(self, plan: ScoringPlan) -> None:
-        self.plan = plan
+        from rayae.scoring import ChunkScorer  # and torch with it; the driver imports this module, and does without
+
+        self.plan, self.load = plan, ChunkScorer
         self.scorer: ChunkScorer | None = None
 
     def __call__(self, rows: pa.Table) -> pa.Table:
@@ -75,7 +79,7 @@ class ScoringActor:
         except RayaeError as error:
             return {"refused_by": type(error).__name__, "refusal": str(error)}
         except Exception as error:  # noqa: BLE001 (the driver raises it, with this traceback)
-            if self.scorer is not None and isinstance(error, RuntimeError) and is_broken_device(error):
+            if self.scorer is not None and self.scorer.is_broken(error):
                 warn(f"this worker ends, since its device is lost to it: {error}")
                 os._exit(1)  # every further chunk would fail here; Ray starts another worker and tries this one again
             return {"bug": traceback.format_exc()}
@@ -83,7 +87,7 @@ class ScoringActor:
     def score(self, chunk: Chunk, row: pa.Table) -> ChunkSummary:
         """Do a chunk, or what is left of it when its pixels stand in the row."""
         if self.scorer is None:
-            self.scorer = ChunkScorer(self.plan)
+            self.scorer = self.load(self.plan)
         return self.scorer.finish(chunk, row) if "pixels" in row.column_names else self.scorer(chunk)
 
 
@@ -168,7 +172,7 @@ def _dataset(plan: ScoringPlan, chunks: list[Chunk], workers: Workers, decoders:
     A row is a batch: Ray Data wants a size said where there are GPUs. It does not fuse the two steps, with GPUs or
     without, since they are tried again in different ways.
     """
-    table = [pa.table({"number": [c.number], "first": [c.first], "rows": [c.rows]}) for c in chunks]
+    table = [asdict(chunk) for chunk in chunks]
     context = DataContext.get_current().copy()
     context.enable_progress_bars = False
     context.max_errored_blocks = forgiven
@@ -176,7 +180,7 @@ def _dataset(plan: ScoringPlan, chunks: list[Chunk], workers: Workers, decoders:
         context.execution_options.resource_limits = _held(plan, chunks, workers, decoders)
     with DataContext.current(context), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated", RayDeprecationWarning)
-        rows: Dataset = ray.data.from_arrow(table)
+        rows: Dataset = ray.data.from_items(table, override_num_blocks=len(table))
         if decoders:
             rows = rows.map_batches(
                 partial(decode_chunks, plan=plan),
@@ -191,11 +195,17 @@ def _dataset(plan: ScoringPlan, chunks: list[Chunk], workers: Workers, decoders:
             fn_constructor_args=(plan,),
             batch_size=1,
             batch_format="pyarrow",
-            compute=ActorPoolStrategy(size=min(workers.count, len(chunks))),
+            compute=_pool(workers, len(chunks)),
             num_cpus=workers.cpus,
             num_gpus=workers.gpus,
             **BOUNDED_RETRIES,
         )
+
+
+def _pool(workers: Workers, chunks: int) -> ActorPoolStrategy:
+    """A worker has the next chunk at hand, but never more than its share: the first to be there would take it all."""
+    size = min(workers.count, chunks)
+    return ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=min(CHUNKS_IN_HAND, math.ceil(chunks / size)))
 
 
 def _held(plan: ScoringPlan, chunks: list[Chunk], workers: Workers, decoders: int) -> ExecutionResources:

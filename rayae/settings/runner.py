@@ -13,8 +13,9 @@ class ReaderSettings(Settings):
     """Largest file that is read, in bytes; a larger one is `too_large`, before memory is taken for it."""
     threads: Annotated[int, Field(gt=0)] | None = None
     """Threads of one worker that decode, and read disks; default: its CPUs and two more, which wait for the disk."""
-    concurrency: Annotated[int, Field(gt=0, le=1024)] = 32
-    """Requests to storage that one worker has under way; fewer while storage asks to slow down."""
+    concurrency: Annotated[int, Field(gt=0, le=1024)] = 128
+    """Requests to storage that one worker has under way; fewer while storage asks to slow down, and of large files, of
+    which 256 MiB are asked for at a time, but 32 files at least."""
     job_concurrency: Annotated[int, Field(gt=0)] = 2048
     """Requests to storage that all workers together have under way: each gets its share, one at least."""
     deadline_s: Annotated[float, Field(gt=0)] = 120.0

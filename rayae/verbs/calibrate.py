@@ -20,7 +20,7 @@ from rayae.bundle_set import BundleSet
 from rayae.cuts.labelled import keys_of
 from rayae.errors import ConfigError, DataError
 from rayae.labels import labelled_images
-from rayae.loader import digest_of, images_of
+from rayae.loader import FEWEST_REQUESTS, digest_of, images_of
 from rayae.manifest import content_hash, is_defect, is_normal, plan_chunks, sizes_of, write_manifest
 from rayae.reader import Image, Reader
 from rayae.redaction import kept
@@ -48,7 +48,7 @@ def calibrate(settings: CalibrateSettings) -> None:
     """Score the normal images of `images=`, none of which the model was trained on, and choose the cut by `rule=`."""
     refuse_rule(settings)
     failure_budget(settings)
-    model = opened(settings.bundle)
+    model = opened(settings.bundle, settings.placement)
     if isinstance(model, BundleSet):
         refuse_one_cut(model, settings)
     if settings.images is None:
@@ -199,7 +199,7 @@ def refuse_trained(bundle: Bundle, images: pa.Table, reader: Reader) -> None:
     sizes = set(seen["size_bytes"].to_pylist())
     found = [uri for uri in images["uri"].to_pylist() if uri in uris]
     alike = [image for image in images_of(images) if image.uri not in uris and image.size_bytes in {None, *sizes}]
-    with ThreadPoolExecutor(reader.concurrency) as pool:
+    with ThreadPoolExecutor(min(FEWEST_REQUESTS, reader.concurrency)) as pool:
         read = zip(alike, pool.map(lambda image: _digest(reader, image), alike), strict=True)
         found += [image.uri for image, digest in read if digest is not None and digest in digests]
     if found:

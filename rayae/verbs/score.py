@@ -14,10 +14,13 @@ from rayae import results, storage
 from rayae.access import Access
 from rayae.assignment import refuse_column
 from rayae.bundle_set import BundleSet, Model, assignment_of, open_model
+from rayae.chunk_reader import ScoringPlan
 from rayae.comparison import changes
 from rayae.decoded import refuse_large_chunks
 from rayae.errors import ConfigError, RunError, TooManyFailures
+from rayae.failure_budget import FailureBudget, why_forbidden
 from rayae.filelist import RESULTS
+from rayae.follow import follow
 from rayae.labels import LabelledStream
 from rayae.lease import LEASE, Lease, held
 from rayae.manifest import Chunk
@@ -25,8 +28,6 @@ from rayae.reader import Reader
 from rayae.redaction import kept
 from rayae.results import ChunkSummary
 from rayae.run import CALIBRATION, CHUNKS, MANIFEST, RECORD, SUCCESS, Run, short_hash, total
-from rayae.scorer import refuse_unloadable
-from rayae.scoring import FailureBudget, ScoringPlan, follow, score_inline, why_forbidden
 from rayae.settings import RunnerSettings, ScoreSettings, moment
 from rayae.stages import bottleneck
 from rayae.terminal import say, show_table, warn
@@ -50,7 +51,7 @@ def score(settings: ScoreSettings) -> None:
         refuse_forgotten_grant(settings, run)
         settings = _inherited(settings, run)
         Access(**settings.storage.model_dump()).apply()
-        bundle = opened(settings.bundle or run.bundle_uri)
+        bundle = opened(settings.bundle or run.bundle_uri, settings.placement)
         if settings.bundle is None and isinstance(bundle, BundleSet):  # bundles that came later are none of the plan's
             bundle = bundle.limited(run.assignment.bundles)
         _refuse_other_plan(run, bundle, settings)
@@ -84,11 +85,18 @@ def failure_budget(settings: RunnerSettings, min_sample: int | None = None) -> F
     return FailureBudget(settings.max_failed_fraction, settings.max_failed_by_status, sample)
 
 
-def opened(uri: str) -> Model:
-    """A bundle, or a set of them, whose models can be loaded: the driver tells of it, before a GPU is asked for."""
+def opened(uri: str, placement: str) -> Model:
+    """A bundle, or a set of them. On a cluster its models are loaded at once: it is told before a GPU is asked for.
+
+    On this machine the first worker loads them some seconds later, and this process, to which torch would be a second
+    and 200 MB, need not.
+    """
     model = open_model(uri)
-    for bundle in model.bundles.values() if isinstance(model, BundleSet) else [model]:
-        refuse_unloadable(bundle)
+    if placement == "inline" or "RAY_ADDRESS" in os.environ:
+        from rayae.scorer import refuse_unloadable
+
+        for bundle in model.bundles.values() if isinstance(model, BundleSet) else [model]:
+            refuse_unloadable(bundle)
     return model
 
 
@@ -154,6 +162,8 @@ def scoring_plan(run: Run, bundle: Model, settings: RunnerSettings, micro_batch:
 def summaries_of(plan: ScoringPlan, run: Run, left: list[Chunk], settings: RunnerSettings) -> Iterator[ChunkSummary]:
     """Do chunks where the settings say, and tell of each as it is done."""
     if settings.placement == "inline":
+        from rayae.scoring import score_inline
+
         return score_inline(plan, run, left)
     from rayae.on_ray.capacity import plan_decoders, plan_workers
     from rayae.on_ray.cluster import connect
@@ -241,7 +251,7 @@ def _start(settings: ScoreSettings, out: str) -> tuple[Run, Model]:
     if missing or settings.images is None or settings.bundle is None:
         needed = " and ".join(f"{name}=" for name in missing)
         raise ConfigError(f"{out} holds no run yet, so scoring also needs {needed}.")
-    bundle = opened(settings.bundle)
+    bundle = opened(settings.bundle, settings.placement)
     _refuse_maps_of_nothing(settings, bundle.uri, assignment_of(bundle).threshold_id is not None)
     others = [name for name in storage.list_names(out) if name not in OF_NO_RUN_YET]
     if others:

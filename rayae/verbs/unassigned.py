@@ -6,9 +6,9 @@ import pyarrow.compute as pc
 
 from rayae.assignment import Assignment, values_of
 from rayae.errors import TooManyFailures
+from rayae.failure_budget import FailureBudget
 from rayae.manifest import Manifest
 from rayae.results import Status
-from rayae.scoring import FailureBudget
 from rayae.terminal import say, warn
 
 NAMED = 5

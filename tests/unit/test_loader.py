@@ -56,6 +56,25 @@ def test_every_row_has_its_status_and_costs_no_neighbour(tmp_path, isolated):
     assert all(bool(one.picture.error) == (one.picture.pixels is None) for one in found)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "concurrency", "requests"),
+    [
+        ([100_000] * 4, 128, 128),
+        ([100_000] * 4, 512, 512),
+        ([1_000, 8 * 1024**2 - 1_000], 128, 64),
+        ([50 * 1024**2] * 4, 128, 32),
+        ([50 * 1024**2] * 4, 8, 8),
+        ([100_000, None], 128, 32),
+        ([0, 0], 128, 128),
+        ([], 128, 32),
+    ],
+    ids=str,
+)
+def test_fewer_large_files_are_asked_for_at_a_time(sizes, concurrency, requests):
+    images = [Image(f"s3://bucket/{place}", size) for place, size in enumerate(sizes)]
+    assert loader(reader=Reader(concurrency=concurrency)).requests_for(images) == requests
+
+
 def test_both_ways_give_the_same_pixels_and_digests(tmp_path):
     rows = manifest_of(save_pictures(tmp_path, 4))
     ways = [list(loader(isolated=isolated, digests=True).load(rows)) for isolated in (False, True)]

@@ -26,11 +26,13 @@ from rayae.scores import (
     describe,
     error_map,
     measure,
+    pixels,
     smooth,
     ssim_error,
     structure_errors,
     worst_share,
 )
+from rayae.scores.pixels import at_once, by_picture
 from rayae.scores.places import PlaceSums
 from rayae.scores.textures import texture_maps
 
@@ -160,8 +162,10 @@ SEEN = {
 }
 
 
+@pytest.mark.parametrize("way", [by_picture, at_once])
 @pytest.mark.parametrize("seen", SEEN.values(), ids=SEEN.keys())
-def test_the_statistics_of_pixels_are_those_of_numpy(seen):
+def test_the_statistics_of_pixels_are_those_of_numpy_on_the_way_of_each_device(seen, way, monkeypatch):
+    monkeypatch.setattr(pixels, "by_picture", way)
     found = {name: values.item() for name, values in describe(torch.from_numpy(np.uint8(seen))[None]).items()}
     assert found["pixel_mean"] == pytest.approx(seen.mean() / 255, rel=1e-6)
     assert found["pixel_std"] == pytest.approx(seen.std() / 255, rel=1e-5, abs=1e-7)
@@ -173,15 +177,15 @@ def test_the_statistics_of_pixels_are_those_of_numpy(seen):
 
 
 def test_a_picture_is_described_alike_alone_and_among_others():
-    pixels = torch.randint(0, 256, (7, 32, 48, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    before = pixels.clone()
-    together = describe(pixels)
+    seen = torch.randint(0, 256, (7, 32, 48, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    before = seen.clone()
+    together = describe(seen)
     assert tuple(together) == PIXEL_STATISTICS
     for name, values in together.items():
         assert (values.shape, values.dtype) == ((7,), torch.float32)
-        alone = torch.cat([describe(pixels[row : row + 1])[name] for row in range(7)])
+        alone = torch.cat([describe(seen[row : row + 1])[name] for row in range(7)])
         torch.testing.assert_close(values, alone, atol=1e-7, rtol=0)
-    assert pixels.equal(before)
+    assert seen.equal(before)
 
 
 def test_no_pictures_are_described_by_nothing():

@@ -11,7 +11,10 @@ from torch import nn
 from rayae import storage
 from rayae.assignment import ALL
 from rayae.bundle import Bundle, calibrated
+from rayae.chunk_reader import ChunkReader, ScoringPlan
 from rayae.errors import ConfigError, RunError, TooManyFailures
+from rayae.failure_budget import FailureBudget
+from rayae.follow import follow
 from rayae.loader import Loader
 from rayae.manifest import Chunk, write_manifest
 from rayae.reader import Reader
@@ -20,7 +23,7 @@ from rayae.results import Status
 from rayae.run import IN_HAND, MANIFEST, short_hash
 from rayae.scorer import Scorer
 from rayae.scores import PICTURE_SCORES
-from rayae.scoring import ChunkReader, ChunkScorer, FailureBudget, ScoringPlan, follow, score_inline
+from rayae.scoring import ChunkScorer, score_inline
 from rayae.settings import RunnerSettings
 from rayae.threshold import conformal
 from rayae.verbs.score import fingerprint, plan_run

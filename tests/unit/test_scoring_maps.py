@@ -8,12 +8,13 @@ import pyarrow as pa
 import pytest
 
 from rayae.bundle import calibrated
+from rayae.chunk_reader import ChunkReader
 from rayae.cli import main
 from rayae.errors import RunError
 from rayae.maps import stored
 from rayae.run import Run
 from rayae.scorer import Scorer
-from rayae.scoring import ChunkReader, ChunkScorer, score_inline
+from rayae.scoring import ChunkScorer, score_inline
 from rayae.threshold import fixed
 from tests.unit.small_things import pictures, small_bundle
 from tests.unit.test_scoring import images, run_of

@@ -11,6 +11,7 @@ import pytest
 from rayae import storage
 from rayae.bundle import Choice, calibrated
 from rayae.bundle_set import BundleSet, assignment_of, folder_of, write_index
+from rayae.chunk_reader import ChunkReader, ScoringPlan
 from rayae.errors import RunError
 from rayae.manifest import write_manifest
 from rayae.reader import Reader
@@ -18,7 +19,7 @@ from rayae.run import MANIFEST, RECORD, Run, short_hash, total
 from rayae.scorer import Scorer
 from rayae.scorers import Scorers
 from rayae.scores import PICTURE_SCORES
-from rayae.scoring import ChunkReader, ChunkScorer, ScoringPlan, score_inline
+from rayae.scoring import ChunkScorer, score_inline
 from rayae.settings import RunnerSettings
 from rayae.threshold import conformal, p_values
 from rayae.verbs.score import fingerprint, plan_run
