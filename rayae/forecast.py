@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from rayae.stages import Bottleneck
 
+IMPORTS_S = 2.5
+"""Seconds until a process has imported what it scores with, as measured."""
 RAY_START_S = 10.0
 """Seconds until Ray's workers have their model and after the last chunk until all is down, as measured on two cores."""
 
@@ -72,7 +74,7 @@ def forecast(
     seconds = sampled.seconds_an_image(cpus)
     rounds = math.ceil(whole.chunks / workers)
     working = seconds * max(whole.images / workers, rounds * whole.images / max(whole.chunks, 1))
-    start = sampled.start_s if cpus is None else sampled.start_s + RAY_START_S
+    start = sampled.start_s + (IMPORTS_S if cpus is None else RAY_START_S)
     hours = (start + working) / 3600
     asked = requests_of(sampled, whole)
     return Forecast(

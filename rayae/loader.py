@@ -13,7 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from itertools import chain
+from itertools import chain, islice
 from threading import Event
 
 import pyarrow as pa
@@ -30,6 +30,9 @@ AHEAD_IMAGES = 512
 AHEAD_BYTES = 256 * 1024**2
 """Images under way before the one that is awaited, and bytes of their pixels: twice the micro-batch of a GPU, so that
 it does not wait for the disk, and few enough to hold when pictures are large."""
+MOST_TAKEN, TAKEN_BYTES = 8, 256 * 1024
+"""Files of a disk that a thread takes at a time, and their bytes: to hand over one of 10 kB costs half as much as to
+decode it, since threads take turns with the interpreter."""
 REQUESTED_BYTES = 256 * 1024**2
 FEWEST_REQUESTS = 32
 """Bytes of files that are asked for at a time where they are far away, and how many files at least: of those whose
@@ -94,6 +97,9 @@ class Loader:
             seconds = (read - started, time.perf_counter() - begun)
             return Loaded(picture, fetched.size_bytes, digest, *seconds, fetched.traffic)
 
+    def _load_some(self, images: list[Image], decoding: AbstractContextManager[object], stop: Event) -> list[Loaded]:
+        return [self.load_one(image, decoding, stop) for image in images if not stop.is_set()]
+
     def requests_for(self, images: Sequence[Image]) -> int:
         """How many files to ask for at a time, from what is known of some: fewer of large ones, which lie in memory."""
         sizes = [image.size_bytes for image in images if image.size_bytes is not None]
@@ -106,19 +112,21 @@ class Loader:
         Which it is the first part says.
         """
         first = next(parts, [])
-        waiting: deque[Future[Loaded]] = deque()
+        waiting: deque[Future[list[Loaded]]] = deque()
         picture_bytes = self.preprocess.height * self.preprocess.width * self.preprocess.channels
         ahead = max(self.threads, min(AHEAD_IMAGES, AHEAD_BYTES // picture_bytes))
         is_far = any(not is_local(image.container or image.uri) for image in first)
+        at_once = 1 if is_far else at_a_time(first)
         decoding, stop = threading.Semaphore(self.threads), threading.Event()
         with ThreadPoolExecutor(self.threads + (self.requests_for(first) if is_far else 0)) as pool:
             try:
-                for image in chain(first, chain.from_iterable(parts)):
-                    waiting.append(pool.submit(self.load_one, image, decoding, stop))
-                    if len(waiting) > ahead:
-                        yield waiting.popleft().result()
+                images = chain(first, chain.from_iterable(parts))
+                while some := list(islice(images, at_once)):
+                    waiting.append(pool.submit(self._load_some, some, decoding, stop))
+                    if len(waiting) * at_once > ahead:
+                        yield from waiting.popleft().result()
                 while waiting:
-                    yield waiting.popleft().result()
+                    yield from waiting.popleft().result()
             finally:
                 stop.set()
                 for future in waiting:
@@ -131,6 +139,12 @@ class Loader:
                 yield child.load(self, image)
         finally:
             child.pool.shutdown(cancel_futures=True)
+
+
+def at_a_time(images: Sequence[Image]) -> int:
+    """How many files of a disk a thread takes at a time, by the sizes of some: several of small ones."""
+    sizes = [TAKEN_BYTES if image.size_bytes is None else image.size_bytes for image in images]
+    return max(1, min(MOST_TAKEN, TAKEN_BYTES * len(sizes) // max(1, sum(sizes))))
 
 
 class _Child:

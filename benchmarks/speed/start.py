@@ -2,9 +2,11 @@
 
     python -m benchmarks.speed.start [rounds=3]
 
-Bare Ray (a cluster of this machine, and actors that import torch), `rayae score` on Ray with as many workers and a
-chunk of one image for each, and the same with `placement=inline`, in turn. `first` is when all actors of bare Ray are
-there, and when rayae has written the first chunk; ratios and differences are to bare Ray in the same round.
+Bare Ray (a cluster of this machine, and actors that import torch), bare Ray Data (a row through each actor of a pool
+that imports torch: the least that a Dataset costs), `rayae score` on Ray with as many workers and a chunk of one image
+for each, and the same with `placement=inline`, in turn. `first` is when all actors of bare Ray are there, when the
+first row is through, and when rayae has written the first chunk; ratios and differences are to bare Ray in the same
+round.
 """
 
 import sys
@@ -22,14 +24,14 @@ from rayae.terminal import show_table
 
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(HOUSE)}
 COLUMNS = ("program", "CPU s", "to bare Ray", "wall s", "to bare Ray", "first s", "later than bare Ray")
-BARE = "bare Ray"
+BARE, BARE_DATA = "bare Ray", "bare Ray Data"
 Figures = tuple[float, float, float]
 """CPU seconds, wall seconds, and seconds until the first."""
 
 
-def bare(folder: Path) -> Figures:
-    """Bare Ray."""
-    words = [sys.executable, "-m", "benchmarks.speed.bare_ray", str(CORES), str(folder)]
+def bare(folder: Path, module: str) -> Figures:
+    """Bare Ray, or bare Ray Data."""
+    words = [sys.executable, "-m", f"benchmarks.speed.{module}", str(CORES), str(folder)]
     taken = take(words, ENVIRONMENT, folder / "log.txt")
     return taken.cpu_s, taken.wall_s, (folder / "ready.txt").stat().st_mtime - taken.started
 
@@ -50,7 +52,8 @@ def main(rounds: int) -> None:
         untrained.write(bundle, untrained.network_of(PREPROCESS), PREPROCESS, (SCORE,), PRECISION)
         images = make(Path(place), 128, CORES).list
         programs = {
-            BARE: bare,
+            BARE: lambda folder: bare(folder, "bare_ray"),
+            BARE_DATA: lambda folder: bare(folder, "bare_ray_data"),
             "rayae": lambda folder: scored(folder, "together", images, bundle),
             "rayae inline": lambda folder: scored(folder, "inline", images, bundle),
         }

@@ -12,7 +12,7 @@ class ReaderSettings(Settings):
     max_bytes: Annotated[int, Field(gt=0, lt=2**62)] = 256 * 1024**2
     """Largest file that is read, in bytes; a larger one is `too_large`, before memory is taken for it."""
     threads: Annotated[int, Field(gt=0)] | None = None
-    """Threads of one worker that decode, and read disks; default: its CPUs and two more, which wait for the disk."""
+    """Threads of one worker that decode, and read disks; default: its CPUs and one more, which waits for the disk."""
     concurrency: Annotated[int, Field(gt=0, le=1024)] = 128
     """Requests to storage that one worker has under way; fewer while storage asks to slow down, and of large files, of
     which 256 MiB are asked for at a time, but 32 files at least."""

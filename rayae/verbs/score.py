@@ -199,12 +199,15 @@ def reader_of(settings: RunnerSettings, workers: int = 1) -> Reader:
 
 
 def decode_threads(settings: RunnerSettings) -> int:
-    """Threads that fetch and decode beside the model: as set, or a worker's CPUs and two that wait for storage."""
+    """Threads that fetch and decode beside the model: as set, or a worker's CPUs and one more, which waits for a disk.
+
+    Of small files more are slower, since they take turns with the interpreter.
+    """
     if settings.reader.threads is not None:
         return settings.reader.threads
     if settings.placement == "inline":
-        return len(os.sched_getaffinity(0)) + 2
-    return math.ceil(settings.resources.cpus_per_worker) + 2
+        return len(os.sched_getaffinity(0)) + 1
+    return math.ceil(settings.resources.cpus_per_worker) + 1
 
 
 def plan_run(uri: str, bundle: Model, firsts: list[int], found: Mapping[str, Any], about: Mapping[str, Any]) -> Run:

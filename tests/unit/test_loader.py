@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rayae.errors import ClusterError
-from rayae.loader import Loaded, Loader, digest_of
+from rayae.loader import Loaded, Loader, at_a_time, digest_of
 from rayae.reader import Image, Reader
 from tests.unit.murderous import BUG, KILLER, MURDEROUS, SLOW
 from tests.unit.small_things import GREY, manifest_of, save_pictures
@@ -73,6 +73,15 @@ def test_every_row_has_its_status_and_costs_no_neighbour(tmp_path, isolated):
 def test_fewer_large_files_are_asked_for_at_a_time(sizes, concurrency, requests):
     images = [Image(f"s3://bucket/{place}", size) for place, size in enumerate(sizes)]
     assert loader(reader=Reader(concurrency=concurrency)).requests_for(images) == requests
+
+
+@pytest.mark.parametrize(
+    ("sizes", "files"),
+    [([10_000] * 4, 8), ([100_000] * 4, 2), ([2_000_000], 1), ([0, 0], 8), ([None, 4], 1), ([], 1)],
+    ids=str,
+)
+def test_a_thread_takes_several_small_files_of_a_disk_at_a_time(sizes, files):
+    assert at_a_time([Image(f"/{place}", size) for place, size in enumerate(sizes)]) == files
 
 
 def test_both_ways_give_the_same_pixels_and_digests(tmp_path):
