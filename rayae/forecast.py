@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from rayae.stages import Bottleneck
 
 IMPORTS_S = 2.5
-"""Seconds until a process has imported what it scores with, as measured."""
+"""Seconds until a process has imported what it scores with, as in benchmarks/speed/start.txt."""
 RAY_START_S = 10.0
-"""Seconds until Ray's workers have their model and after the last chunk until all is down, as measured on two cores."""
+"""Seconds until Ray's workers have their model and after the last chunk until all is down; likewise, on two cores."""
 
 
 @dataclass(frozen=True)

@@ -34,9 +34,9 @@ MOST_TAKEN, TAKEN_BYTES = 8, 256 * 1024
 """Files of a disk that a thread takes at a time, and their bytes: to hand over one of 10 kB costs half as much as to
 decode it, since threads take turns with the interpreter."""
 REQUESTED_BYTES = 256 * 1024**2
-FEWEST_REQUESTS = 32
-"""Bytes of files that are asked for at a time where they are far away, and how many files at least: of those whose
-size nobody knows no more."""
+FEWEST_REQUESTS, UNKNOWN_BYTES = 32, 2 * 1024**2
+"""Bytes of files that are asked for at a time where they are far away, how many files at least, and for how large a
+file is taken whose size nobody knows."""
 ROWS_AT_ONCE = 4096
 """Images whose names are brought to Python at a time: all names of 10^7 images would be some GB."""
 WHERE = ("uri", "size_bytes", "etag", "container", "place")
@@ -102,8 +102,8 @@ class Loader:
 
     def requests_for(self, images: Sequence[Image]) -> int:
         """How many files to ask for at a time, from what is known of some: fewer of large ones, which lie in memory."""
-        sizes = [image.size_bytes for image in images if image.size_bytes is not None]
-        fit = REQUESTED_BYTES * len(sizes) // max(1, sum(sizes)) if len(sizes) == len(images) else 0
+        sizes = [UNKNOWN_BYTES if image.size_bytes is None else image.size_bytes for image in images]
+        fit = REQUESTED_BYTES * len(sizes) // max(1, sum(sizes))
         return min(self.reader.concurrency, max(FEWEST_REQUESTS, fit))
 
     def _load_in_threads(self, parts: Iterator[list[Image]]) -> Generator[Loaded]:
@@ -115,8 +115,9 @@ class Loader:
         waiting: deque[Future[list[Loaded]]] = deque()
         picture_bytes = self.preprocess.height * self.preprocess.width * self.preprocess.channels
         ahead = max(self.threads, min(AHEAD_IMAGES, AHEAD_BYTES // picture_bytes))
-        is_far = any(not is_local(image.container or image.uri) for image in first)
-        at_once = 1 if is_far else at_a_time(first)
+        is_far = are_far(first)
+        fair = min(ahead, len(first)) // (2 * self.threads)  # so that each thread has some, whatever is ahead
+        at_once = 1 if is_far else max(1, min(at_a_time(first), fair))
         decoding, stop = threading.Semaphore(self.threads), threading.Event()
         with ThreadPoolExecutor(self.threads + (self.requests_for(first) if is_far else 0)) as pool:
             try:
@@ -139,6 +140,11 @@ class Loader:
                 yield child.load(self, image)
         finally:
             child.pool.shutdown(cancel_futures=True)
+
+
+def are_far(images: Sequence[Image]) -> bool:
+    """Whether one of the images is not on a disk."""
+    return any(not is_local(image.container or image.uri) for image in images)
 
 
 def at_a_time(images: Sequence[Image]) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
+import torch
 from numpy.typing import NDArray
 
 from rayae import maps, stopping, storage
@@ -15,7 +16,7 @@ from rayae.allocator import keep_memory
 from rayae.assignment import why_none
 from rayae.chunk_reader import ChunkReader, ScoringPlan, Work
 from rayae.decoded import are_of, unpacked
-from rayae.loader import Loaded
+from rayae.loader import Loaded, are_far, images_of
 from rayae.manifest import Chunk
 from rayae.maps import Keeper, Reconstruct, Watch
 from rayae.results import NOBODY, ChunkSummary, Judge, Outcome, Status, chunk_bytes, result_table, summarise
@@ -32,7 +33,6 @@ class ChunkScorer:
     """A worker: holds the models, and does whole chunks one after the other."""
 
     def __init__(self, plan: ScoringPlan) -> None:
-        keep_memory()
         self.reader = ChunkReader(plan)
         self.plan, self.run = plan, self.reader.run
         bundles, calibrations = self.run.assignment.bundles, self.run.calibrations
@@ -47,7 +47,10 @@ class ChunkScorer:
     def __call__(self, chunk: Chunk) -> ChunkSummary:
         """Fetch, decode, score, flag and write one chunk; its file is there when this returns."""
         work = self.reader.work(chunk)
-        with closing(self.reader.loader.load(work.to_load())) as loading:
+        images = work.to_load()
+        if not (torch.cuda.is_available() or are_far(images_of(images.slice(0, 1)))):
+            keep_memory()  # each thread keeps its own, and for storage that is far away there are many
+        with closing(self.reader.loader.load(images)) as loading:
             return self._do(chunk, work, loading)
 
     def finish(self, chunk: Chunk, pictures: pa.Table) -> ChunkSummary:

@@ -25,7 +25,7 @@ ANSWER_WITHIN_S = 10.0
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 OLD_CPU_QUOTA, OLD_CPU_PERIOD = (Path(f"/sys/fs/cgroup/cpu/cpu.cfs_{name}_us") for name in ("quota", "period"))
 
-HOW: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+INIT_OPTIONS: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
 """How Ray is started or joined."""
 
 
@@ -46,7 +46,7 @@ def connect(wanted_cpus: int) -> None:
             return
         cpus = _cpus_to_start_with(wanted_cpus, cores())
         with _quiet_backend():
-            ray.init("local", num_cpus=cpus, include_dashboard=False, **HOW)
+            ray.init("local", num_cpus=cpus, include_dashboard=False, **INIT_OPTIONS)
 
 
 def cores() -> int:
@@ -88,7 +88,7 @@ def _join(address: str) -> None:
         _ask(address)
         os.environ["RAY_OVERRIDE_JOB_RUNTIME_ENV"] = "1"  # else Ray refuses what `ray job submit` was given already
         with _quiet_backend():
-            ray.init(**HOW, runtime_env={"env_vars": access.in_use() | trust.in_use()})
+            ray.init(**INIT_OPTIONS, runtime_env={"env_vars": access.in_use() | trust.in_use()})
     except (OSError, ValueError) as error:
         raise ClusterError(
             f"no Ray cluster can be joined at RAY_ADDRESS={address} ({str(error).splitlines()[0].rstrip('.')}). "

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Generator, Iterator
 from dataclasses import asdict, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import ray
@@ -29,6 +29,9 @@ from rayae.on_ray.waiting import lacking_told
 from rayae.results import ChunkSummary
 from rayae.run import Run
 from rayae.terminal import warn
+
+if TYPE_CHECKING:
+    from rayae.scoring import ChunkScorer
 
 TRIES_A_CHUNK = 3
 BOUNDED_RETRIES: dict[str, Any] = {"max_restarts": -1, "max_task_retries": TRIES_A_CHUNK - 1}
@@ -59,9 +62,7 @@ class ScoringActor:
     """
 
     def __init__(self, plan: ScoringPlan) -> None:
-        from rayae.scoring import ChunkScorer  # and torch with it; the driver imports this module, and does without
-
-        self.plan, self.load = plan, ChunkScorer
+        self.plan = plan
         self.scorer: ChunkScorer | None = None
 
     def __call__(self, rows: pa.Table) -> pa.Table:
@@ -87,7 +88,9 @@ class ScoringActor:
     def score(self, chunk: Chunk, row: pa.Table) -> ChunkSummary:
         """Do a chunk, or what is left of it when its pixels stand in the row."""
         if self.scorer is None:
-            self.scorer = self.load(self.plan)
+            from rayae.scoring import ChunkScorer  # and torch with it: tasks that decode do without
+
+            self.scorer = ChunkScorer(self.plan)
         return self.scorer.finish(chunk, row) if "pixels" in row.column_names else self.scorer(chunk)
 
 

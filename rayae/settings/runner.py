@@ -15,7 +15,7 @@ class ReaderSettings(Settings):
     """Threads of one worker that decode, and read disks; default: its CPUs and one more, which waits for the disk."""
     concurrency: Annotated[int, Field(gt=0, le=1024)] = 128
     """Requests to storage that one worker has under way; fewer while storage asks to slow down, and of large files, of
-    which 256 MiB are asked for at a time, but 32 files at least."""
+    which 256 MiB are asked for at a time, but 32 files at least. A file of unknown size counts as 2 MiB."""
     job_concurrency: Annotated[int, Field(gt=0)] = 2048
     """Requests to storage that all workers together have under way: each gets its share, one at least."""
     deadline_s: Annotated[float, Field(gt=0)] = 120.0

@@ -20,7 +20,7 @@ from rayae.bundle_set import BundleSet
 from rayae.cuts.labelled import keys_of
 from rayae.errors import ConfigError, DataError
 from rayae.labels import labelled_images
-from rayae.loader import FEWEST_REQUESTS, digest_of, images_of
+from rayae.loader import digest_of, images_of
 from rayae.manifest import content_hash, is_defect, is_normal, plan_chunks, sizes_of, write_manifest
 from rayae.reader import Image, Reader
 from rayae.redaction import kept
@@ -42,13 +42,15 @@ few best."""
 SHARE_TO_CHOOSE = 1 / 3
 """Of the normal images, by whole groups, those that the defects are ranked above. The others set the cut: images that
 have also chosen the score are not exchangeable with new ones, and the guarantee of a cut by them would not hold."""
+READ_AT_ONCE = 32
+"""Files that are held in memory for their digests at a time."""
 
 
 def calibrate(settings: CalibrateSettings) -> None:
     """Score the normal images of `images=`, none of which the model was trained on, and choose the cut by `rule=`."""
     refuse_rule(settings)
     failure_budget(settings)
-    model = opened(settings.bundle, settings.placement)
+    model = opened(settings.bundle)
     if isinstance(model, BundleSet):
         refuse_one_cut(model, settings)
     if settings.images is None:
@@ -199,7 +201,7 @@ def refuse_trained(bundle: Bundle, images: pa.Table, reader: Reader) -> None:
     sizes = set(seen["size_bytes"].to_pylist())
     found = [uri for uri in images["uri"].to_pylist() if uri in uris]
     alike = [image for image in images_of(images) if image.uri not in uris and image.size_bytes in {None, *sizes}]
-    with ThreadPoolExecutor(min(FEWEST_REQUESTS, reader.concurrency)) as pool:
+    with ThreadPoolExecutor(min(READ_AT_ONCE, reader.concurrency)) as pool:
         read = zip(alike, pool.map(lambda image: _digest(reader, image), alike), strict=True)
         found += [image.uri for image, digest in read if digest is not None and digest in digests]
     if found:

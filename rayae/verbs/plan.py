@@ -42,7 +42,7 @@ def sampled_and_whole(settings: PlanSettings) -> tuple[Sampled, Whole]:
 
     DataError when there are no images. What other programs do on this machine meanwhile counts as well.
     """
-    model = opened(settings.bundle, "inline")
+    model = opened(settings.bundle)
     with tempfile.TemporaryDirectory(prefix="rayae-plan-") as folder:
         manifest = write_listed(listed_for(settings, model), storage.join(folder, MANIFEST))
         if manifest.rows == 0:

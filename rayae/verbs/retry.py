@@ -45,7 +45,7 @@ def retry(settings: RetrySettings) -> None:
     if not _with_status(run.summaries(), statuses) and (run.success() is not None or run.chunks_left()):
         say(f"nothing to do: no image of {run.uri} has the status {' or '.join(statuses)}")
         return
-    bundle = opened(run.bundle_uri, settings.placement)
+    bundle = opened(run.bundle_uri)
     with held(run.uri) as lease:
         _retry(run, bundle, settings, statuses, lease)
 

@@ -51,7 +51,7 @@ def score(settings: ScoreSettings) -> None:
         refuse_forgotten_grant(settings, run)
         settings = _inherited(settings, run)
         Access(**settings.storage.model_dump()).apply()
-        bundle = opened(settings.bundle or run.bundle_uri, settings.placement)
+        bundle = opened(settings.bundle or run.bundle_uri)
         if settings.bundle is None and isinstance(bundle, BundleSet):  # bundles that came later are none of the plan's
             bundle = bundle.limited(run.assignment.bundles)
         _refuse_other_plan(run, bundle, settings)
@@ -85,18 +85,13 @@ def failure_budget(settings: RunnerSettings, min_sample: int | None = None) -> F
     return FailureBudget(settings.max_failed_fraction, settings.max_failed_by_status, sample)
 
 
-def opened(uri: str, placement: str) -> Model:
-    """A bundle, or a set of them. On a cluster its models are loaded at once: it is told before a GPU is asked for.
+def opened(uri: str) -> Model:
+    """A bundle, or a set of them, whose models can be loaded: the driver tells of it, before a GPU is asked for."""
+    from rayae.scorer import refuse_unloadable  # and torch, which takes a second; what is asked wrongly is told without
 
-    On this machine the first worker loads them some seconds later, and this process, to which torch would be a second
-    and 200 MB, need not.
-    """
     model = open_model(uri)
-    if placement == "inline" or "RAY_ADDRESS" in os.environ:
-        from rayae.scorer import refuse_unloadable
-
-        for bundle in model.bundles.values() if isinstance(model, BundleSet) else [model]:
-            refuse_unloadable(bundle)
+    for bundle in model.bundles.values() if isinstance(model, BundleSet) else [model]:
+        refuse_unloadable(bundle)
     return model
 
 
@@ -254,7 +249,7 @@ def _start(settings: ScoreSettings, out: str) -> tuple[Run, Model]:
     if missing or settings.images is None or settings.bundle is None:
         needed = " and ".join(f"{name}=" for name in missing)
         raise ConfigError(f"{out} holds no run yet, so scoring also needs {needed}.")
-    bundle = opened(settings.bundle, settings.placement)
+    bundle = opened(settings.bundle)
     _refuse_maps_of_nothing(settings, bundle.uri, assignment_of(bundle).threshold_id is not None)
     others = [name for name in storage.list_names(out) if name not in OF_NO_RUN_YET]
     if others:

@@ -2,14 +2,14 @@ import subprocess
 import sys
 
 LIGHT = """
-    agreement answers archives assignment batches borderline breakdowns bundle bundle_set by_product calibrations
-    changes cli compaction comparison complaints completeness config cuts database decisions disagreement
-    discoveries disk distributions drift duplicates epochs errors evaluated evaluation evidence exhibits expansion
-    filelist findings flags flatness folders formats gallery gates histogram history judgement keyspace labels lease
-    listing loader manifest memory operating_points overview page pairing pictures placements prefixes preprocess
-    reader records reference region report result_files results run selection settings solar_cells sources splits
-    statistics storage survey tables terminal threshold trade_off trust verbs.compare verbs.decisions verbs.drift
-    verbs.evaluate verbs.flag verdicts verification
+    agreement allocator answers archives assignment batches borderline breakdowns bundle bundle_set by_product
+    calibrations changes chunk_reader cli compaction comparison complaints completeness config cuts database decisions
+    disagreement discoveries disk distributions drift duplicates epochs errors evaluated evaluation evidence exhibits
+    expansion failure_budget filelist findings flags flatness folders follow formats gallery gates histogram history
+    judgement keyspace labels lease listing loader manifest memory operating_points overview page pairing pictures
+    placements prefixes preprocess reader records reference region report result_files results run selection settings
+    solar_cells sources splits statistics storage survey tables terminal threshold trade_off trust verbs.compare
+    verbs.decisions verbs.drift verbs.evaluate verbs.flag verbs.retry verbs.score verdicts verification
 """.split()
 WITHOUT_RAY = ["scorer", "scoring", "training", "history", "verbs.train", "verbs.score", "verbs.calibrate"]
 
@@ -29,6 +29,10 @@ for name in {LIGHT}:
         break
 """
     assert said(code) == ""
+
+
+def test_a_task_that_decodes_loads_no_torch() -> None:
+    assert said("import sys, rayae.on_ray.score; print('torch' in sys.modules)") == "False"
 
 
 def test_all_but_on_ray_works_without_ray() -> None:
