@@ -225,6 +225,8 @@ def _loaded(bundle: Bundle) -> Detector:
         detector = detectors.load(network, bundle.detector, bundle.weights())
     except BundleError as error:
         raise BundleError(f"{bundle.uri}: {error}") from error
+    except RuntimeError as error:  # as where its sizes ask for more memory than there is
+        raise BundleError(f"{bundle.uri}: the network cannot be built: {_first_line(error)}.") from error
     known = detector.score_names()
     unknown = [name for name in bundle.scores if name not in known]
     if unknown:

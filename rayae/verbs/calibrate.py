@@ -134,14 +134,19 @@ def _chosen(bundle: Bundle, scored: pa.Table, strange: NDArray[np.bool_], asked:
 def who_choose(images: pa.Table, needed: int) -> frozenset[str]:
     """The URIs of the normal images that help defects to choose the score, whole groups of them; the rest sets the cut.
 
-    None, which is said, when fewer than FEWEST_TO_CHOOSE would choose, or fewer than that or `needed` be left.
+    As near to a third of the images as whole groups come. None, which is said, when fewer than FEWEST_TO_CHOOSE would
+    choose, or fewer than that or `needed` be left.
     """
     groups = pc.coalesce(images["group"], images["uri"]).to_pylist()
     keys = keys_of(groups)
-    last = np.sort(keys)[math.ceil(len(keys) * SHARE_TO_CHOOSE) - 1] if len(keys) else 0.0
-    chosen = keys <= last
-    count = int(chosen.sum())
     needed = max(needed, FEWEST_TO_CHOOSE)
+    lasts, sizes = np.unique(keys, return_counts=True)
+    counts = np.cumsum(sizes)
+    enough = (counts >= FEWEST_TO_CHOOSE) & (len(keys) - counts >= needed)
+    off = np.abs(counts - len(keys) * SHARE_TO_CHOOSE) + len(keys) * ~enough
+    nearest = int(np.argmin(off)) if len(off) else None
+    chosen = keys <= (0.0 if nearest is None else lasts[nearest])
+    count = int(chosen.sum())
     if count < FEWEST_TO_CHOOSE or len(keys) - count < needed:
         say(
             f"the labelled defects choose no score: of {len(keys):,} normal images {count:,} would choose with them "

@@ -92,8 +92,9 @@ def usable(images: pa.Table, became: pd.DataFrame, settings: TrainSettings) -> N
     found = became[became["image_id"].isin(images["image_id"].to_numpy())]
     failure_budget(settings, min_sample=1).spend(Counter(found["status"]))
     failed = found[found["status"] != "scored"]
+    uris = dict(zip(images["image_id"].to_pylist(), images["uri"].to_pylist(), strict=True)) if len(failed) else {}
     for row in failed.head(5).itertuples():
-        say(f"left out: image {row.image_id}: {row.status}: {row.error}")
+        say(f"left out: {uris[row.image_id]}: {row.status}: {row.error}")
     ids = found[found["status"] == "scored"]["image_id"].to_numpy(dtype=np.int64)
     if not len(ids):
         raise TrainingError(f"none of {len(found):,} images that are needed could be read; `error` above says why.")

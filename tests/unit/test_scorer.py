@@ -329,6 +329,12 @@ def test_a_score_that_this_version_cannot_measure_is_refused(tmp_path):
         Scorer.open(bundle)
 
 
+def test_a_network_that_is_larger_than_the_memory_is_a_sentence(tmp_path):
+    bundle = small_bundle(tmp_path / "bundle", network=NETWORK | {"base_width": 8 * 10**6})
+    with pytest.raises(BundleError, match=r"^\S+: the network cannot be built: .*\.$"):
+        refuse_unloadable(bundle)
+
+
 @pytest.mark.parametrize(
     "changed", [{"task": "paint"}, {"author": "me"}, {"latent": 5}, {"standard": {"names": ["mse"]}}], ids=str
 )

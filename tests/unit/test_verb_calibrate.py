@@ -171,6 +171,15 @@ def test_few_normal_images_set_the_cut_and_choose_no_score(
     )
 
 
+@pytest.mark.parametrize(
+    ("groups", "choose"), [((22, 22, 23), (22, 23)), ((5, 30, 32), (30, 32, 35, 37)), ((60, 7), ()), ((12,) * 6, (24,))]
+)
+def test_as_near_to_a_third_of_the_normal_images_choose_as_whole_groups_come(groups, choose) -> None:
+    names = [f"g{place}" for place, count in enumerate(groups) for _ in range(count)]
+    normals = pa.table({"uri": [f"n{row}" for row in range(len(names))], "group": names})
+    assert len(who_choose(normals, 19)) in (choose or (0,))
+
+
 @pytest.mark.parametrize("count", [31, 62])
 def test_the_score_that_labels_choose_keeps_the_rate_of_false_positives(count: int) -> None:
     random, rates, names = np.random.default_rng(0), [], [f"score_{number}" for number in range(20)]
