@@ -23,7 +23,7 @@ def test_rayae_gives_the_scores_of_the_loop_by_hand(tmp_path: Path) -> None:
     assert len(set(by_hand.scores.values())) > 30
     assert difference(inline.scores, by_hand.scores) < 0.01
     assert by_hand.peak_mb > 50
-    assert min(by_hand.whole, by_hand.cpu_ms) > 0
+    assert by_hand.whole > 0  # `steady` and `cpu_ms` are differences of two short runs, of either sign
 
 
 def test_the_cpu_of_processes_that_leave_the_session_counts(tmp_path: Path) -> None:
